@@ -1,0 +1,64 @@
+# Each target sets up .venv by itself where needed; after that, nothing here needs the network.
+# Another interpreter: make PYTHON=python3.12 demo
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/project.stamp
+
+# What another active environment or a dbt user's shell may have set would steer the commands below elsewhere.
+unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
+unexport DBT_PROFILES_DIR DBT_PROJECT_DIR DBT_TARGET DBT_PROFILE DBT_TARGET_PATH
+
+.PHONY: help demo test lint format bench pins clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+demo: $(READY) ## real flights from dbt to Redis and back, with a training set
+	@scripts/demo.sh
+
+test: lint ## everything CI runs: lint, dbt build with unit tests, pytest with coverage
+	$(BIN)/dbt build
+	$(BIN)/python -m pytest --cov
+
+lint: $(READY) ## formatting, lint, types, and dbt YAML that dbt v2 can read
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/sqlfmt --check --no-progressbar models macros tests/dbt
+	$(BIN)/mypy
+	$(BIN)/python tests/authoring.py
+
+format: $(READY) ## rewrite Python and SQL in the house's format
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+	$(BIN)/sqlfmt --no-progressbar models macros tests/dbt
+
+bench: $(READY) ## measure the sync, the point-in-time join and the rolling windows (some five minutes)
+	$(BIN)/python -m benchmarks.sync
+	$(BIN)/python -m benchmarks.point_in_time
+	$(BIN)/python -m benchmarks.windows 500000
+
+pins: ## write requirements.txt anew (needs uv; UPGRADE=1 takes newer releases)
+	uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.10 --generate-hashes \
+		--no-strip-extras --no-emit-index-url --no-emit-find-links --custom-compile-command 'make pins' \
+		$(if $(UPGRADE),--upgrade) --quiet --output-file requirements.txt
+
+clean: ## remove everything that was made here, .venv too
+	rm -rf .venv .run target dbt_packages logs build dist *.duckdb *.duckdb.wal *.duckdb.tmp *.parquet
+	rm -rf .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Two stamps: the second step is short and offline, so that editing pyproject.toml costs no new set-up.
+.venv/requirements.stamp: requirements.txt
+	@command -v "$(PYTHON)" >/dev/null || { echo "error: there is no '$(PYTHON)' here; install Python 3.10 or newer, or name one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "error: Python 3.10 or newer is needed and '$(PYTHON)' is $$("$(PYTHON)" -V 2>&1); name another: make PYTHON=python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { echo "error: '$(PYTHON)' has no venv module; install it (Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	@echo "Setting up .venv, once (about a minute)"
+	@"$(PYTHON)" -m venv --clear .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@touch $@
+
+$(READY): .venv/requirements.stamp pyproject.toml
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-index --no-build-isolation --no-deps -e .
+	@touch $@
