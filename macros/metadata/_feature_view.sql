@@ -1,0 +1,66 @@
+{# The feature view behind a relation, checked and ready to use:
+   {id, relation, join_keys, event_timestamp, available_at (none: waived), deleted, ttl_seconds, sync_delay_seconds,
+   history, features, columns}. `macro_name` is the macro that errors name. Call it only when executing. #}
+{% macro _feature_view(relation, macro_name) %}
+
+    {% set id = feature_warehouse._view_id(relation, macro_name) %}
+    {% set fact = feature_warehouse.view_facts()[id] %}
+    {% set declared = fact.declared %}
+    {% set columns = fact.columns %}
+    {% set where = macro_name ~ ": feature view " ~ id ~ (" (" ~ fact.path ~ ")" if fact.path else "") %}
+
+    {% for setting in ["join_keys", "event_timestamp", "available_at"] if not declared.get(setting) %}
+        {% do exceptions.raise_compiler_error(
+            where
+            ~ " declares no `"
+            ~ setting
+            ~ "`. Write it under config.meta.feature_view"
+            ~ (", or `available_at: none` to waive it." if setting == "available_at" else ".")
+        ) %}
+    {% endfor %}
+
+    {% set waived = declared.available_at == "none" %}
+    {% set times = [declared.event_timestamp] if waived else [declared.event_timestamp, declared.available_at] %}
+    {% set deleted = [declared.deleted] if declared.get("deleted") else [] %}
+
+    {% for column in declared.join_keys + times + deleted if column not in columns %}
+        {% do exceptions.raise_compiler_error(
+            where
+            ~ " names the column `"
+            ~ column
+            ~ "`, which is not among its columns ("
+            ~ columns.keys() | join(", ")
+            ~ "). Add the column with its data_type to the model's YAML."
+        ) %}
+    {% endfor %}
+
+    {% for column in times if not feature_warehouse._is_zoned(columns[column]) %}
+        {% do exceptions.raise_compiler_error(
+            where
+            ~ " has the time column `"
+            ~ column
+            ~ "` of type "
+            ~ columns[column]
+            ~ ", which has no zone. Declare it timestamptz and convert it in the model: "
+            ~ column
+            ~ " at time zone 'UTC' (or the zone its clock stood in)."
+        ) %}
+    {% endfor %}
+
+    {% set view = {
+        "id": id,
+        "relation": relation,
+        "join_keys": declared.join_keys,
+        "event_timestamp": declared.event_timestamp,
+        "available_at": none if waived else declared.available_at,
+        "deleted": declared.get("deleted"),
+        "ttl_seconds": feature_warehouse._seconds(declared.get("ttl"), where ~ ", ttl"),
+        "sync_delay_seconds": feature_warehouse._seconds(declared.get("sync_delay"), where ~ ", sync_delay"),
+        "history": declared.get("history"),
+        "features": columns.keys() | reject("in", declared.join_keys + times + deleted) | list,
+        "columns": columns,
+    } %}
+
+    {{ return(view) }}
+
+{% endmacro %}

@@ -1,0 +1,275 @@
+"""The point-in-time join and the latest values against an oracle that knows no SQL."""
+
+from __future__ import annotations
+
+import random
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+import duckdb
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.support.projects import Project
+
+#: column -> type
+COLUMNS = {
+    "k": "varchar",
+    "region": "integer",
+    "event_at": "timestamptz",
+    "known_at": "timestamptz",
+    "amount": "bigint",
+    "price": "decimal(18,4)",
+    "recent": "double[]",
+    "gone": "boolean",
+}
+
+HISTORY = "select " + ", ".join(f"null::{type_} as {name}" for name, type_ in COLUMNS.items()) + " where false"
+
+VIEW = """
+  - name: {name}
+    config:
+      contract: {{enforced: true}}
+      materialized: table
+      meta: {{feature_view: {{entity: customer, join_keys: [k, region], event_timestamp: event_at, {meta}}}}}
+    columns:
+{columns}
+    versions: [{{v: 1}}]
+"""
+
+#: name -> (metadata, ttl, sync delay, availability counts, tombstones count)
+VIEWS: dict[str, tuple[str, timedelta | None, timedelta, bool, bool]] = {
+    "orders": ("available_at: known_at, ttl: 60 minutes", timedelta(minutes=60), timedelta(0), True, False),
+    "visits": ("available_at: known_at", None, timedelta(0), True, False),
+    "accounts": (
+        "available_at: known_at, deleted: gone, ttl: 45 minutes",
+        timedelta(minutes=45),
+        timedelta(0),
+        True,
+        True,
+    ),
+    "waived": ("available_at: none, ttl: 90 minutes", timedelta(minutes=90), timedelta(0), False, False),
+    "delayed": (
+        "available_at: known_at, ttl: 60 minutes, sync_delay: 30 minutes",
+        timedelta(minutes=60),
+        timedelta(minutes=30),
+        True,
+        False,
+    ),
+}
+
+ITEM = "{{'view': ref('{name}', v=1), 'prefix': '{name}_', 'features': ['amount', 'price', 'recent']}}"
+
+JOIN = """
+{{{{ feature_warehouse.point_in_time_join(
+    spine=ref('labels'), spine_timestamp='asked_at', feature_views=[{views}], allow_equal={equal}
+) }}}}
+"""
+
+PORTABLE = """
+{{% set views, labels = [{views}], ref('labels') %}}
+{{% set reads = feature_warehouse._feature_reads(views, none, 'test') if execute else [] %}}
+{{{{ feature_warehouse.default__point_in_time_select(
+    spine=labels, spine_columns=['label_id', 'k', 'region', 'asked_at', 'note'], spine_timestamp='asked_at',
+    reads=reads, on_demand=[], allow_equal={equal}, known_as_of=none
+) if execute else 'select 1' }}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    views = ", ".join(ITEM.format(name=name) for name in VIEWS)
+    columns = "\n".join(f'      - {{name: {name}, data_type: "{type_}"}}' for name, type_ in COLUMNS.items())
+    files = {f"models/{name}_v1.sql": HISTORY for name in VIEWS}
+    files |= {
+        f"models/latest_{name}_v1.sql": f"{{{{ feature_warehouse.latest_values(ref('{name}', v=1)) }}}}"
+        for name in VIEWS
+    }
+    files["models/views.yml"] = "models:" + "".join(
+        VIEW.format(name=name, meta=view[0], columns=columns) for name, view in VIEWS.items()
+    )
+    files["models/labels.sql"] = (
+        "{{ config(materialized='table') }} select 1::bigint as label_id, 'a' as k, 1::integer as region, "
+        "timestamptz '2026-01-01' as asked_at, 'x' as note where false"
+    )
+    for equal in (True, False):
+        files[f"models/asof_{equal}.sql"] = JOIN.format(
+            form="point_in_time_join", views=views, equal=str(equal).lower()
+        )
+        files[f"models/portable_{equal}.sql"] = PORTABLE.format(views=views, equal=str(equal).lower())
+    made = Project(tmp_path_factory.mktemp("shop"), files)
+    made.dbt("run")
+    return made
+
+
+# --- the oracle ------------------------------------------------------------------------------------------------------
+
+START = datetime(2026, 1, 1, tzinfo=timezone.utc)
+
+
+def known_row(
+    history: list[dict[str, Any]], key: tuple[Any, Any], at: datetime | None, view: str, *, strict: bool
+) -> dict[str, Any] | None:
+    """The one history row that counts for ``key`` at ``at``, found by looking at every row."""
+    _, ttl, delay, uses_availability, uses_tombstones = VIEWS[view]
+    if at is None or None in key:
+        return None
+    best = None
+    for row in history:
+        event, known = row["event_at"], row["known_at"] if uses_availability else row["event_at"]
+        if (row["k"], row["region"]) != key or event is None or known is None:
+            continue
+        counts_from = max(event, known) + delay
+        counts = counts_from < at or (counts_from == at and not strict)
+        if counts and (best is None or (event, known) > best[0]):
+            best = ((event, known), row)
+    if best is None or (ttl is not None and best[0][0] < at - ttl):
+        return None
+    return None if uses_tombstones and best[1]["gone"] else best[1]
+
+
+# Few keys and moments, so that ties, late facts and the exact ends of a ttl are the rule.
+moments = st.tuples(st.integers(0, 16), st.sampled_from([0, 0, 0, 0, -1, 1])).map(
+    lambda drawn: START + timedelta(minutes=15 * drawn[0], microseconds=drawn[1])
+)
+keys = st.sampled_from([("a", 1), ("a", 1), ("a", 1), ("a", 2), ("A", 1), ("a", None), (None, 1)])
+rows = st.fixed_dictionaries(
+    {
+        "key": keys,
+        "event_at": moments | moments | st.none(),
+        "known_at": moments | moments | st.none(),
+        "amount": st.none() | st.sampled_from([0, -1, 2**53 + 1, 2**63 - 1, -(2**63)]),
+        "gone": st.sampled_from([None, False, True]),
+    }
+)
+histories = st.lists(rows, max_size=40, unique_by=lambda row: (row["key"], row["event_at"], row["known_at"]))
+labels = st.lists(st.tuples(keys, moments | moments | st.none()), max_size=40)
+
+
+def fill(
+    connection: duckdb.DuckDBPyConnection, history: list[dict[str, Any]], spine: list[tuple[Any, Any]]
+) -> list[dict[str, Any]]:
+    """Loads the same history into every view; returns the rows as loaded, each with values of its own."""
+    loaded = [
+        {
+            "k": row["key"][0],
+            "region": row["key"][1],
+            "event_at": row["event_at"],
+            "known_at": row["known_at"],
+            "amount": row["amount"],
+            "price": i / 4 if row["amount"] is not None else None,
+            "recent": [float(i), i / 2] if i % 3 else None,
+            "gone": row["gone"],
+        }
+        for i, row in enumerate(history)
+    ]
+    for view in VIEWS:
+        connection.execute(f"delete from {view}_v1")
+        unique = loaded
+        if not VIEWS[view][3]:  # without availability a history is unique on key and event time
+            unique = list({(r["k"], r["region"], r["event_at"]): r for r in loaded}.values())
+        if unique:
+            connection.executemany(
+                f"insert into {view}_v1 values (?, ?, ?, ?, ?, ?, ?, ?)", [list(r.values()) for r in unique]
+            )
+    connection.execute("delete from labels")
+    if spine:
+        connection.executemany(
+            "insert into labels values (?, ?, ?, ?, ?)",
+            [[i // 2, k, r, at, "n"] for i, ((k, r), at) in enumerate(spine)],
+        )
+    return loaded
+
+
+def view_rows(loaded: list[dict[str, Any]], view: str) -> list[dict[str, Any]]:
+    if VIEWS[view][3]:
+        return loaded
+    return list({(r["k"], r["region"], r["event_at"]): r for r in loaded}.values())
+
+
+def features(row: dict[str, Any] | None) -> tuple[Any, ...]:
+    if row is None:
+        return (None, None, None)
+    return (row["amount"], None if row["price"] is None else f"{row['price']:.4f}", row["recent"])
+
+
+@pytest.fixture(scope="module")
+def connection(project: Project) -> Any:
+    with duckdb.connect(str(project.database)) as made:
+        made.execute("set TimeZone = 'UTC'")
+        yield made
+
+
+def assert_join_equals_oracle(
+    project: Project, connection: Any, history: list[Any], spine: list[Any], loops: bool
+) -> None:
+    """Both forms of the join, with and without the label's own instant.
+
+    ``loops``: DuckDB has two ASOF joins of its own, loops for a few spine rows and sorting for more.
+    """
+    loaded = fill(connection, history, spine)
+    connection.execute(f"set asof_loop_join_threshold = {64 if loops else 0}")
+    for equal in (True, False):
+        expected = []
+        for i, (key, at) in enumerate(spine):
+            row: list[Any] = [i // 2, *key, at, "n"]
+            for view in VIEWS:
+                row += features(known_row(view_rows(loaded, view), key, at, view, strict=not equal))
+            expected.append(tuple(row))
+        expected.sort(key=repr)
+        for form in ("asof", "portable"):
+            found = connection.execute(project.compiled(f"{form}_{equal}")).fetchall()
+            shown = (tuple(str(value) if isinstance(value, Decimal) else value for value in row) for row in found)
+            assert sorted(shown, key=repr) == expected, form
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(history=histories, spine=labels, loops=st.booleans())
+def test_every_row_equals_the_oracle(
+    project: Project, connection: Any, history: list[Any], spine: list[Any], loops: bool
+) -> None:
+    assert_join_equals_oracle(project, connection, history, spine, loops)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_every_row_of_a_dense_history_equals_the_oracle(project: Project, connection: Any, seed: int) -> None:
+    """Hundreds of rows on a few moments, more than a shrinking search draws: every tie and end of a ttl occurs."""
+    draw = random.Random(seed)
+
+    def moment() -> datetime | None:
+        step, jitter = draw.randrange(17), draw.choice([0, 0, 0, 0, -1, 1])
+        return None if draw.random() < 0.02 else START + timedelta(minutes=15 * step, microseconds=jitter)
+
+    def key() -> tuple[Any, Any]:
+        return draw.choice([("a", 1), ("a", 2), ("A", 1), ("b", 1), ("a", None), (None, 1)])
+
+    history: dict[Any, Any] = {}
+    for _ in range(300):
+        row = {
+            "key": key(),
+            "event_at": moment(),
+            "known_at": moment(),
+            "amount": draw.choice([None, 0, -1, 2**53 + 1]),
+        }
+        history[row["key"], row["event_at"], row["known_at"]] = row | {"gone": draw.choice([None, False, False, True])}
+    spine = [(key(), moment()) for _ in range(300)]
+    assert_join_equals_oracle(project, connection, list(history.values()), spine, loops=seed % 2 == 0)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(history=histories, now=moments)
+def test_latest_values_are_what_the_join_gives_now(
+    project: Project, connection: Any, history: list[Any], now: datetime
+) -> None:
+    loaded = fill(connection, history, [])
+    connection.execute("set variable feature_warehouse_now = $now", {"now": now.isoformat()})
+    for view in VIEWS:
+        if view == "delayed":
+            continue  # the delay is the way to Redis: training alone knows it
+        found = connection.execute(f"select k, region, amount, price::varchar, recent from latest_{view}_v1").fetchall()
+        entities = {(r["k"], r["region"]) for r in loaded}
+        rows_known = {key: known_row(view_rows(loaded, view), key, now, view, strict=False) for key in entities}
+        expected = [(*key, *features(row)) for key, row in rows_known.items() if row is not None]
+        assert sorted(found, key=repr) == sorted(expected, key=repr), view
