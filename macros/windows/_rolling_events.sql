@@ -1,0 +1,63 @@
+{# The CTE of the events that count at some time: the keys, __event_time, __known_at, __counts_from, the values. With
+   `changed_since` only what a row from that instant on can show: of entities about whom something became known since then,
+   the events that some window still holds. #}
+{% macro _rolling_events(events, join_keys, event_timestamp, available_at, plan, changed_since, checks_types) %}
+
+    {% set usable %}
+        {% for key in join_keys %} {{ key }} is not null and {% endfor %} {{ event_timestamp }} is not null
+        {% if available_at != event_timestamp %} and {{ available_at }} is not null {% endif %}
+        {% if checks_types %}
+            {% for column in [event_timestamp, available_at] | unique %}
+                and case
+                    when typeof({{ column }}) = 'TIMESTAMP WITH TIME ZONE'
+                    then true
+                    else error({{ dbt.string_literal(dbt.escape_single_quotes(feature_warehouse._naive_event(column))) }})
+                end
+            {% endfor %}
+        {% endif %}
+    {% endset %}
+
+    {% if changed_since is not none %}
+        -- NULL: nothing is there yet, so everything is new
+        since as (select {{ changed_since }} as __since),
+        changed as (
+            select distinct {{ join_keys | join(", ") }}
+            from {{ events }}
+            cross join since
+            where {{ usable }} and (__since is null or {{ available_at }} >= __since)
+        ),
+    {% endif %}
+
+    events as (
+        select
+            {% for key in join_keys %} {{ key }}, {% endfor %}
+            {{ event_timestamp }} as __event_time,
+            {{ available_at }} as __known_at,
+            greatest({{ event_timestamp }}, {{ available_at }}) as __counts_from
+            {% for name, expression in plan["values"].items() %}, {{ expression }} as {{ name }} {% endfor %}
+        from {{ events }}
+        {% if changed_since is not none %}
+            inner join changed using ({{ join_keys | join(", ") }}) cross join since
+        {% endif %}
+        where
+            {{ usable }}
+            {% if changed_since is not none %}
+                and (
+                    __since is null
+                    or {{ available_at }} >= __since
+                    or {{ event_timestamp }} > __since - {{ feature_warehouse._interval(plan.windows[0]) }}
+                )
+            {% endif %}
+    ),
+
+{% endmacro %}
+
+{% macro _naive_event(column) %}
+    {{ return(
+        "rolling_features: the column "
+        ~ column
+        ~ " has no zone, so it names no instant. Convert it in a model before this one: "
+        ~ column
+        ~ " at time zone 'UTC' (or the zone its clock stood in)."
+    ) }}
+{% endmacro %}
