@@ -1,0 +1,1 @@
+{{ feature_warehouse.latest_values(ref("route_history", v=1)) }}
