@@ -1,0 +1,186 @@
+"""Messages: their schema as protobuf descriptors and as `.proto` text, and message bytes -> Python values.
+
+One message per feature view version: field 1 the event time, then the numbered features, all `optional`, so that NULL
+is absence and 0 is a value (docs/wire-format.md, "Message"). The schema is built at run time from the facts, in a
+descriptor pool of its own; there is no generated code. Knows only the `protobuf` library; ``encode`` writes the same
+bytes without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any, get_args
+
+from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+
+from syncer.errors import DefinitionError, StoreError
+from syncer.feature import FeatureView
+from syncer.types import LIST_MESSAGES, FeatureType, Kind, Proto, feature_type
+
+PACKAGE = "feature_warehouse"
+
+#: Field 1 of every message: microseconds since the epoch, UTC.
+EVENT_TIME = "event_time"
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
+
+
+def _list(message: Any) -> list[object]:
+    return list(message.values)
+
+
+def _date(days: int) -> date:
+    return date.fromordinal(_EPOCH_ORDINAL + days)
+
+
+def _timestamp(microseconds: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
+_PYTHON: dict[Kind, Callable[..., object]] = {
+    "decimal": Decimal,
+    "integer": int,
+    "date": _date,
+    "timestamp": _timestamp,
+}
+
+_PROTO_NUMBERS = {name: FieldDescriptorProto.Type.Value(f"TYPE_{name.upper()}") for name in get_args(Proto)}
+
+
+class Decoder:
+    """Reads the messages of one feature view version, old ones and newer ones too."""
+
+    def __init__(self, view: FeatureView) -> None:
+        """Raises DefinitionError when the view has no valid schema (see ``file_descriptor``)."""
+        self.view = view
+        self._message = message_class(view)
+        types = [(feature.name, feature_type(feature.type)) for feature in view.numbered]
+        self._absent: dict[str, Any] = dict.fromkeys(name for name, _ in types)
+        self._converted = [(name, _reader(type_)) for name, type_ in types if type_.is_list or type_.kind != "plain"]
+
+    def decode(self, message: bytes) -> tuple[datetime, dict[str, object]]:
+        """(event time in UTC, feature -> value or None); every numbered feature of the view is there, by field number.
+
+        A feature that the message does not carry (NULL, or an older message) is None; a field that the view does not
+        know (a newer message) is skipped. Decimals are Decimal with their scale, timestamps are datetimes in UTC.
+
+        Raises StoreError, naming the view, when the bytes are no message of this view: torn, empty or foreign.
+        """
+        try:
+            present = self._message.FromString(message).ListFields()
+            values = self._absent | {field.name: value for field, value in present}
+            if EVENT_TIME not in values:
+                raise ValueError("it has no event time")
+            event_time = _timestamp(values.pop(EVENT_TIME))
+            for name, python in self._converted:
+                if values[name] is not None:
+                    values[name] = python(values[name])
+            return event_time, values
+        except (DecodeError, ValueError, ArithmeticError) as error:
+            raise StoreError(
+                f"a message of {self.view.id} in Redis cannot be read ({len(message)} bytes): {error}",
+                f"compare and repair it with `syncer verify --select {self.view.name}`",
+            ) from error
+
+
+def message_class(view: FeatureView) -> type[Message]:
+    """A protobuf message class for one view version, in a descriptor pool of its own. Raises DefinitionError."""
+    pool: Any = DescriptorPool()  # its type stubs leave these methods out
+    pool.AddSerializedFile(file_descriptor([view]).SerializeToString())
+    return GetMessageClass(pool.FindMessageTypeByName(f"{PACKAGE}.{message_name(view)}"))
+
+
+def message_name(view: FeatureView) -> str:
+    """'CarrierDelaysV2' for version 2 of carrier_delays."""
+    return "".join(part.capitalize() for part in view.name.split("_")) + f"V{view.version}"
+
+
+def file_descriptor(views: Iterable[FeatureView]) -> FileDescriptorProto:
+    """The schema of ``views``, by name and version: their messages, then the list messages that they use.
+
+    Raises DefinitionError for a field number below 2 or used twice, or a feature named as field 1; UnsupportedTypeError
+    for a type that cannot be served.
+    """
+    file = FileDescriptorProto(name="features.proto", package=PACKAGE, syntax="proto3")
+    lists: set[Proto] = set()
+    for view in sorted(views, key=lambda view: (view.name, view.version)):
+        message = file.message_type.add(name=message_name(view))
+        _add_optional(message, EVENT_TIME, 1, feature_type("timestamptz"))
+        for feature in view.numbered:
+            type_ = feature_type(feature.type)
+            if feature.name == EVENT_TIME or feature.number in {1, *(field.number for field in message.field)}:
+                raise DefinitionError(
+                    f"feature '{feature.name}' of {view.id} cannot have field number {feature.number}",
+                    f"numbers start at 2 and are used once; field 1 is '{EVENT_TIME}', which no feature may be called",
+                )
+            _add_optional(message, feature.name, feature.number, type_)
+            if type_.is_list:
+                lists.add(type_.proto)
+    for proto, name in LIST_MESSAGES.items():
+        if proto in lists:
+            file.message_type.add(name=name).field.add(
+                name="values", number=1, type=_PROTO_NUMBERS[proto], label=FieldDescriptorProto.LABEL_REPEATED
+            )
+    return file
+
+
+def proto_text(views: Iterable[FeatureView]) -> str:
+    """The schema of ``views`` as a readable `features.proto`: for other languages, and for reviewers.
+
+    Rendered from ``file_descriptor`` (same order, same errors), with the dbt types and the places in Redis as comments.
+    """
+    by_message = {message_name(view): view for view in views}
+    file = file_descriptor(by_message.values())
+    messages = [_message_text(message, by_message.get(message.name)) for message in file.message_type]
+    return "\n\n".join([_HEADER, *messages]) + "\n"
+
+
+_HEADER = f"""\
+// What the syncer writes to Redis: one message per feature view version. Generated from the registry; do not edit.
+// A field that is absent is NULL. See docs/wire-format.md.
+syntax = "proto3";
+
+package {PACKAGE};"""
+
+
+def _message_text(message: DescriptorProto, view: FeatureView | None) -> str:
+    if view is None:
+        what = "A list of numbers; a message of its own, so that NULL and [] differ."
+    else:
+        keys = ", ".join(f"{key.name} {key.type}" for key in view.entity.join_keys)
+        what = f"Hash field '{view.name}:{view.version}' of the entity '{view.entity.name}' ({keys})."
+    lines = [f"// {what}", f"message {message.name} {{"]
+    features = {feature.name: feature for feature in view.features} if view else {}
+    for field in message.field:
+        label = "optional" if field.proto3_optional else "repeated"
+        proto = field.type_name.rpartition(".")[2] or FieldDescriptorProto.Type.Name(field.type)[5:].lower()
+        line = f"  {label} {proto} {field.name} = {field.number};"
+        if feature := features.get(field.name):
+            line += f"  // {feature_type(feature.type).name}"
+        elif view:
+            line += "  // microseconds since 1970-01-01T00:00:00Z"
+        lines.append(line)
+    return "\n".join([*lines, "}"])
+
+
+def _add_optional(message: DescriptorProto, name: str, number: int | None, type_: FeatureType) -> None:
+    field = message.field.add(name=name, number=number, label=FieldDescriptorProto.LABEL_OPTIONAL)
+    if type_.is_list:
+        field.type = FieldDescriptorProto.TYPE_MESSAGE
+        field.type_name = f".{PACKAGE}.{LIST_MESSAGES[type_.proto]}"
+    else:
+        field.type = _PROTO_NUMBERS[type_.proto]
+    # proto3 spells `optional` as a oneof of one field, named with an underscore (descriptor.proto, proto3_optional).
+    field.proto3_optional = True
+    field.oneof_index = len(message.oneof_decl)
+    message.oneof_decl.add(name=f"_{name}")
+
+
+def _reader(type_: FeatureType) -> Callable[..., object]:
+    return _list if type_.is_list else _PYTHON[type_.kind]

@@ -1,0 +1,83 @@
+"""Every error a user of the syncer or of the client can meet.
+
+Each carries a ``hint``: what to do next. The module knows no other module; the edges wrap what third-party libraries
+raise. One class per thing a caller might do differently:
+
+    SyncerError
+    +-- ProjectError           the dbt project, its profile or its manifest cannot be used
+    |   +-- StaleManifestError     the manifest is older than the project's files
+    +-- DefinitionError        a feature view or service is declared wrongly
+    |   +-- UnsupportedTypeError   a column type that has no online form
+    +-- RegistryError          the registry and the project disagree
+    +-- WarehouseError         the warehouse cannot be read
+    |   +-- WarehouseLockedError   another process holds the DuckDB file
+    +-- DataError              the rows themselves cannot be served: empty view, duplicate or NULL keys
+    +-- StoreError             Redis cannot be used
+    |   +-- StoreUnavailableError  no answer at all
+    |   +-- StoreRefusedError      Redis answered with an error: password, rights, memory
+    |   +-- NamespaceError         the namespace belongs to another project, or nothing was ever published there
+    +-- RequestError           a read asks for what is not served: service, feature, join key
+"""
+
+from __future__ import annotations
+
+
+class SyncerError(Exception):
+    """What happened, with the value, in one sentence; ``hint`` says what to do next ("" when nothing helps)."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class ProjectError(SyncerError):
+    """The dbt project, its profile or its manifest cannot be used."""
+
+
+class StaleManifestError(ProjectError):
+    """The manifest is older than the project's files."""
+
+
+class DefinitionError(SyncerError):
+    """A feature view or a feature service is declared wrongly."""
+
+
+class UnsupportedTypeError(DefinitionError):
+    """A column type that has no online form."""
+
+
+class RegistryError(SyncerError):
+    """The registry and the project disagree."""
+
+
+class WarehouseError(SyncerError):
+    """The warehouse cannot be read."""
+
+
+class WarehouseLockedError(WarehouseError):
+    """Another process holds the DuckDB file."""
+
+
+class DataError(SyncerError):
+    """Rows that cannot be served as they are; nothing was written."""
+
+
+class StoreError(SyncerError):
+    """Redis cannot be used."""
+
+
+class StoreUnavailableError(StoreError):
+    """Redis gave no answer."""
+
+
+class StoreRefusedError(StoreError):
+    """Redis answered with an error."""
+
+
+class NamespaceError(StoreError):
+    """The namespace belongs to another project, or holds nothing."""
+
+
+class RequestError(SyncerError):
+    """A read asks for what is not served."""
