@@ -1,0 +1,11 @@
+"""Feature Warehouse: the syncer, and the client that reads what it wrote."""
+
+from __future__ import annotations
+
+from syncer.client import FeatureClient
+from syncer.errors import SyncerError
+from syncer.reading import OnlineFeatures
+
+__version__ = "0.1.0"
+
+__all__ = ["FeatureClient", "OnlineFeatures", "SyncerError", "__version__"]

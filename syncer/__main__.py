@@ -1,0 +1,20 @@
+"""The installed command, and `python -m syncer`: where only the client is installed, it says what is missing."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    try:
+        from syncer.cli import main as command
+    except ModuleNotFoundError as error:
+        sys.exit(
+            f"Error: the command needs {error.name}, and the client alone is installed\n"
+            "Hint: pip install 'feature-warehouse[dbt,sync]'"
+        )
+    command(prog_name="syncer")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""The dbt project: where it is, what its target reads, and what `--select` means.
+
+The only module that calls dbt, and it calls dbt rather than read its files again: profiles may hold Jinja, environment
+variables and secrets. dbt is imported when first needed (it takes a second or two).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import traceback
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, field
+from io import StringIO
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+from typing import Any
+
+from syncer.errors import ProjectError
+from syncer.manifest import Declarations, check_fresh, check_target, load_manifest, read_declarations
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """A dbt project as one of its targets sees it."""
+
+    name: str
+    target: str
+    folder: Path
+    profiles_folder: Path
+    manifest_path: Path
+    source_paths: tuple[Path, ...]  # folders whose files the manifest is made from
+    database: Path  # the DuckDB file; relative paths are relative to the current folder, as for dbt
+    catalog: str
+    schema: str
+    settings: dict[str, Any] = field(default_factory=dict)  # of every connection
+    now: str | None = None  # the var feature_warehouse_now
+
+    @property
+    def default_namespace(self) -> str:
+        return f"{self.name}_{self.target}"
+
+    @property
+    def registry_path(self) -> Path:
+        return self.folder / "registry" / "registry.json"
+
+    @property
+    def proto_path(self) -> Path:
+        return self.folder / "registry" / "features.proto"
+
+
+def load_project(project_dir: Path | None, profiles_dir: Path | None, target: str | None) -> Project:
+    """The project in ``project_dir``, by default the current folder or the nearest above that has one.
+
+    Raises ProjectError, mostly in dbt's own words.
+    """
+    here = Path.cwd()
+    nearest = (folder for folder in (here, *here.parents) if (folder / "dbt_project.yml").exists())
+    folder = (project_dir or next(nearest, here)).resolve()
+    if not (folder / "dbt_project.yml").exists():
+        raise ProjectError(
+            f"{folder} is not a dbt project: there is no dbt_project.yml", "give its folder: --project-dir"
+        )
+    profiles_folder = _profiles_folder(profiles_dir)
+    reading = "read the project", f"see what `dbt debug` says; profiles come from {profiles_folder} (--profiles-dir)"
+    with _dbt_errors(*reading):
+        from dbt.config.runtime import load_profile
+        from dbt.config.runtime import load_project as load_dbt_project
+        from dbt.flags import set_from_args
+        from dbt_common.context import set_invocation_context
+
+        set_invocation_context(dict(os.environ))
+        flags = Namespace(
+            PROFILES_DIR=str(profiles_folder), PROJECT_DIR=str(folder), TARGET_PATH=os.environ.get("DBT_TARGET_PATH")
+        )
+        set_from_args(flags, None)
+        profile = load_profile(str(folder), {}, None, target)
+        project = load_dbt_project(str(folder), False, profile, {})
+    credentials: Any = profile.credentials
+    if credentials.type != "duckdb":
+        raise ProjectError(
+            f"the target '{profile.target_name}' is a {credentials.type} warehouse", "the syncer reads DuckDB: --target"
+        )
+    variables: dict[str, Any] = project.vars.vars
+    own: dict[str, Any] = variables.get(project.project_name) or {}  # a package's block goes before the global ones
+    return Project(
+        name=project.project_name,
+        target=profile.target_name,
+        folder=folder,
+        profiles_folder=profiles_folder,
+        manifest_path=folder / project.target_path / "manifest.json",
+        source_paths=tuple(folder / path for path in [*project.model_paths, *project.macro_paths]),
+        database=Path(credentials.path),
+        catalog=credentials.database,
+        schema=credentials.schema,
+        settings=dict(credentials.settings or {}),
+        now=own.get("feature_warehouse_now") or variables.get("feature_warehouse_now"),
+    )
+
+
+def load_declarations(project: Project) -> Declarations:
+    """What the manifest declares. Raises ProjectError when it is missing, stale or another target's."""
+    manifest = load_manifest(project.manifest_path)
+    check_fresh(manifest, project.folder, project.source_paths)
+    check_target(manifest, project.target, project.catalog, project.schema)
+    return read_declarations(manifest)
+
+
+def select_models(project: Project, selection: tuple[str, ...], target: str | None) -> set[str]:
+    """The unique ids of the models that dbt's ``--select`` means. Raises ProjectError in dbt's own words.
+
+    ``target``: as it was given. Naming the default one too would make dbt parse the whole project anew.
+    """
+    selecting = "read the selection", f"see what `dbt ls --select {' '.join(selection)}` says"
+    with _dbt_errors(*selecting), redirect_stdout(StringIO()):  # `ls` prints, however quiet
+        from dbt.cli.main import dbtRunner
+
+        command = ["--quiet", "--log-level-file", "none", "ls", "--resource-type", "model", "--output", "json"]
+        command += ["--output-keys", "unique_id", "--no-write-json", "--select", *selection]
+        command += ["--project-dir", str(project.folder), "--profiles-dir", str(project.profiles_folder)]
+        result = dbtRunner().invoke([*command, *(["--target", target] if target else [])])
+        if not result.success:
+            raise result.exception or ProjectError("dbt could not list the models")
+    lines: Any = result.result
+    return {json.loads(line)["unique_id"] for line in lines}
+
+
+def compile_sql(project: Project, jinja: str, target: str | None) -> str:
+    """The SQL that dbt makes of a piece of Jinja, without opening the warehouse.
+
+    Raises ProjectError in the macro's words. In a target folder of its own: what other dbt runs have cached there stays
+    theirs. ``target``: as it was given.
+    """
+    compiling = "compile the query", "see what `dbt compile` says"
+    with _dbt_errors(*compiling), redirect_stdout(StringIO()):  # dbt prints what it compiled inline
+        from dbt.cli.main import dbtRunner
+
+        command = ["--quiet", "--log-level-file", "none", "compile", "--no-introspect", "--no-populate-cache"]
+        command += ["--no-write-json", "--target-path", str(project.manifest_path.parent / "syncer"), "--inline", jinja]
+        command += ["--project-dir", str(project.folder), "--profiles-dir", str(project.profiles_folder)]
+        result = dbtRunner().invoke([*command, *(["--target", target] if target else [])])
+        if result.exception is not None:
+            _end_pools(result.exception)
+            raise ProjectError(_own_words(str(result.exception)))
+    compiled: Any = result.result
+    return str(compiled.results[0].node.compiled_code)
+
+
+def _own_words(report: str) -> str:
+    """What a macro says in dbt's report of it, without dbt's heading above and the trail of macros below."""
+    lines = [line.strip() for line in report.splitlines() if line.strip()]
+    return " ".join(line for line in lines if not line.startswith(("Compilation Error", "Runtime Error", ">")))
+
+
+def _end_pools(error: BaseException) -> None:
+    """Ends the thread pool that dbt leaves running behind an error; Python would complain of it at exit."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        pool = frame.f_locals.get("pool")
+        if isinstance(pool, ThreadPool):
+            pool.terminate()
+
+
+def _profiles_folder(profiles_dir: Path | None) -> Path:
+    """Where dbt looks for profiles.yml: the option, its environment variables, the current folder, ~/.dbt."""
+    for given in (profiles_dir, os.environ.get("DBT_PROFILES_DIR"), os.environ.get("DBT_ENGINE_PROFILES_DIR")):
+        if given:
+            return Path(given).resolve()
+    here = Path.cwd()
+    return here if (here / "profiles.yml").exists() else Path.home() / ".dbt"
+
+
+@contextmanager
+def _dbt_errors(what: str, hint: str) -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise ProjectError(f"dbt is not installed: {error}", "pip install 'feature-warehouse[dbt,sync]'") from error
+    except ProjectError:
+        raise
+    except Exception as error:  # dbt's errors have no common base that its plugins keep to
+        words = " ".join(str(getattr(error, "msg", None) or error).split())
+        raise ProjectError(f"dbt cannot {what}: {words}", hint) from error

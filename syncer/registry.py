@@ -1,0 +1,323 @@
+"""The registry: which features are served, under which field numbers, and what will never be used again.
+
+Knows ``registry/registry.json`` (reviewed like code), how a project's declarations enter it, and the same content as
+the ``#registry`` document in Redis. Field numbers are given when a service first reads a feature; within a view version
+the set only grows. Knows no dbt and no Redis; the reading client uses it too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from syncer.errors import NamespaceError, RegistryError, SyncerError
+from syncer.feature import (
+    Entity,
+    Feature,
+    FeatureService,
+    FeatureView,
+    JoinKey,
+    OnDemandFeature,
+    ServiceView,
+)
+
+FORMAT = 1
+
+_DOCUMENT = "the registry document in Redis"
+_MEND_DOCUMENT = "delete the key <namespace>:#registry and run `syncer sync`, or choose another namespace"
+
+_T = TypeVar("_T")
+
+#: Field 1 of every message is the event time.
+FIRST_NUMBER = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """What is served: views with their numbered features only, services, and the ids that will not come back."""
+
+    project: str
+    views: Mapping[str, FeatureView] = field(default_factory=dict)  # by view id
+    services: Mapping[str, FeatureService] = field(default_factory=dict)  # by service id
+    retired_views: frozenset[str] = frozenset()
+    retired_services: frozenset[str] = frozenset()
+
+
+# --- how declarations enter -------------------------------------------------------------------------------------------
+
+
+def register(
+    registry: Registry, views: Mapping[str, FeatureView], services: Mapping[str, FeatureService]
+) -> tuple[Registry, list[str]]:
+    """The registry with the project's ``views`` and ``services`` taken in, and the changes in words ([]: none).
+
+    Raises RegistryError, naming every refusal, when a served feature or a used number would change its meaning; the
+    registry given stays as it was.
+    """
+    refusals = [*_refused_views(registry, views, services), *_refused_services(registry, services)]
+    if refusals:
+        raise RegistryError(
+            "; ".join(refusals),
+            "leave the served version as it is and add a new version beside it (`versions: [{v: ...}]`)",
+        )
+    kept: dict[str, FeatureView] = {}
+    for id_, declared in sorted(views.items()):
+        view = _numbered(declared, registry.views.get(id_), services.values())
+        if view.features:
+            kept[id_] = view
+    after = Registry(
+        project=registry.project,
+        views=kept,
+        services=dict(sorted(services.items())),
+        retired_views=registry.retired_views | (registry.views.keys() - kept.keys()),
+        retired_services=registry.retired_services | (registry.services.keys() - services.keys()),
+    )
+    return after, [*_view_changes(registry, after), *_service_changes(registry, after)]
+
+
+def _view_changes(before: Registry, after: Registry) -> Iterable[str]:
+    for id_, view in after.views.items():
+        old, new = (_view_json(before.views[id_]) if id_ in before.views else {}), _view_json(view)
+        numbered = {feature["name"] for feature in old.pop("features", [])}
+        for feature in new.pop("features"):
+            if feature["name"] not in numbered:
+                yield f"{id_}: {feature['name']} is served as field {feature['number']}"
+        for setting in new:
+            if old and old[setting] != new[setting]:
+                yield f"{id_}: {setting} {old[setting]} -> {new[setting]}"
+    for id_ in sorted(before.views.keys() - after.views.keys()):
+        yield f"{id_}: retired"
+
+
+def _service_changes(before: Registry, after: Registry) -> Iterable[str]:
+    for id_, service in after.services.items():
+        if id_ not in before.services:
+            yield f"{id_}: new service"
+        elif _service_json(service) != _service_json(before.services[id_]):
+            yield f"{id_}: changed"
+    for id_ in sorted(before.services.keys() - after.services.keys()):
+        yield f"{id_}: retired"
+
+
+def _refused_views(
+    registry: Registry, views: Mapping[str, FeatureView], services: Mapping[str, FeatureService]
+) -> Iterable[str]:
+    read = {read.view for service in services.values() for read in service.views}
+    for id_ in sorted(registry.retired_views & read):
+        yield f"{id_} was retired, and version numbers are never used again"
+    for id_, accepted in sorted(registry.views.items()):
+        declared = views.get(id_)
+        if declared is None:
+            continue  # retired; a service that still read it would not have been declared validly
+        if declared.entity != accepted.entity:
+            before, after = _entity_text(accepted.entity), _entity_text(declared.entity)
+            yield f"{id_}: its entity or join keys changed ({before} -> {after})"
+        types = {feature.name: feature.type for feature in declared.features}
+        for feature in accepted.features:
+            if feature.name not in types:
+                yield f"{id_}: the served feature '{feature.name}' is gone"
+            elif types[feature.name] != feature.type:
+                yield f"{id_}: the type of '{feature.name}' changed ({feature.type} -> {types[feature.name]})"
+
+
+def _refused_services(registry: Registry, services: Mapping[str, FeatureService]) -> Iterable[str]:
+    for id_ in sorted(registry.retired_services & services.keys()):
+        yield f"the service {id_} was retired, and version numbers are never used again"
+    for id_ in sorted(registry.services.keys() & services.keys()):
+        gone = _sources(registry.services[id_]) - _sources(services[id_])
+        for output, source in sorted(gone):
+            yield f"the service {id_} no longer gives '{output}' ({source}), which a model reads"
+
+
+def _sources(service: FeatureService) -> set[tuple[str, str]]:
+    """{(output name, where it comes from, in words)}."""
+    return {
+        (read.prefix + name, " ".join([f"{name} of {read.view}", *(f"{k}={v}" for k, v in sorted(read.keys.items()))]))
+        for read in service.views
+        for name in read.features
+    } | {(feature.name, f"{feature.type}, on demand") for feature in service.on_demand}
+
+
+def _entity_text(entity: Entity) -> str:
+    return f"{entity.name}: " + ", ".join(f"{key.name} {key.type}" for key in entity.join_keys)
+
+
+def _numbered(declared: FeatureView, accepted: FeatureView | None, services: Iterable[FeatureService]) -> FeatureView:
+    """The view with the features that are or ever were read by a service, each with its number."""
+    numbers = {feature.name: feature.number or 0 for feature in accepted.features} if accepted else {}
+    read = {name for service in services for r in service.views if r.view == declared.id for name in r.features}
+    following = max(numbers.values(), default=FIRST_NUMBER - 1) + 1
+    for feature in declared.features:  # in the order of the columns, so that every machine gives the same numbers
+        if feature.name in read and feature.name not in numbers:
+            numbers[feature.name] = following
+            following += 1
+    served = [Feature(f.name, f.type, numbers[f.name]) for f in declared.features if f.name in numbers]
+    return replace(declared, features=tuple(sorted(served, key=lambda f: f.number or 0)))
+
+
+# --- as a file and as a document --------------------------------------------------------------------------------------
+
+
+def load_registry(path: Path, project: str) -> Registry:
+    """The registry in ``path``; an empty one for ``project`` when there is no file.
+
+    Raises RegistryError when the file is torn, of a later format, or another project's.
+    """
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return Registry(project=project)
+    hint = "take the base branch's file and run `syncer register` again"
+    registry = _parsed(text, str(path), RegistryError, hint, from_json)
+    if registry.project != project:
+        raise RegistryError(
+            f"{path} belongs to the project '{registry.project}', not to '{project}'",
+            "if the project was renamed, write the new name into the file; else remove it",
+        )
+    return registry
+
+
+def to_text(registry: Registry) -> str:
+    """registry.json: sorted and indented, so that it reads and merges well."""
+    return json.dumps(to_json(registry), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def to_json(registry: Registry) -> dict[str, Any]:
+    """The registry as JSON values, ``format`` 1 (docs/wire-format.md, "Registry document")."""
+    entities = {view.entity.name: view.entity for view in registry.views.values()}
+    return {
+        "format": FORMAT,
+        "project": registry.project,
+        "entities": {
+            name: [{"name": key.name, "type": key.type} for key in entity.join_keys]
+            for name, entity in sorted(entities.items())
+        },
+        "views": {id_: _view_json(view) for id_, view in registry.views.items()},
+        "services": {id_: _service_json(service) for id_, service in registry.services.items()},
+        "retired": {"views": sorted(registry.retired_views), "services": sorted(registry.retired_services)},
+    }
+
+
+def from_json(document: Mapping[str, Any]) -> Registry:
+    """The inverse of ``to_json``, whatever else the document says. Raises KeyError and TypeError for a broken one."""
+    entities = {
+        name: Entity(name, tuple(JoinKey(key["name"], key["type"]) for key in keys))
+        for name, keys in document["entities"].items()
+    }
+    return Registry(
+        project=document["project"],
+        views={id_: _view_from(entities, view) for id_, view in document["views"].items()},
+        services={id_: _service_from(service) for id_, service in document["services"].items()},
+        retired_views=frozenset(document["retired"]["views"]),
+        retired_services=frozenset(document["retired"]["services"]),
+    )
+
+
+def to_document(registry: Registry, target: str) -> bytes:
+    """What stands under ``#registry`` in Redis: the registry and who owns the namespace."""
+    content = {**to_json(registry), "owner": {"project": registry.project, "target": target}}
+    return json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def revision(document: bytes) -> str:
+    """A short name for the content of a document; the markers carry it, so that a reader sees when it changed."""
+    return hashlib.sha256(document).hexdigest()[:16]
+
+
+def from_document(document: bytes) -> Registry:
+    """The registry in a ``#registry`` document. Raises NamespaceError when it cannot be read."""
+    return _parsed(document, _DOCUMENT, NamespaceError, _MEND_DOCUMENT, from_json)
+
+
+def owner(document: bytes) -> tuple[str, str]:
+    """(project, target) that a ``#registry`` document belongs to. Raises NamespaceError when it cannot be read."""
+    return _parsed(
+        document,
+        _DOCUMENT,
+        NamespaceError,
+        _MEND_DOCUMENT,
+        lambda content: (content["owner"]["project"], content["owner"]["target"]),
+    )
+
+
+def _parsed(text: bytes, what: str, error: type[SyncerError], hint: str, read: Callable[[Any], _T]) -> _T:
+    """What ``read`` makes of a JSON text. Raises ``error`` when it cannot, and for another format than ours."""
+    try:
+        content = json.loads(text)
+        if content["format"] != FORMAT:
+            raise error(
+                f"{what} has format {content['format']}, and this version knows format {FORMAT}",
+                "upgrade feature-warehouse here to the version that wrote it",
+            )
+        return read(content)
+    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise error(f"{what} cannot be read: {type(problem).__name__}: {problem}", hint) from problem
+
+
+def _view_json(view: FeatureView) -> dict[str, Any]:
+    return {
+        "name": view.name,
+        "version": view.version,
+        "entity": view.entity.name,
+        "event_timestamp": view.event_timestamp,
+        "available_at": view.available_at,
+        "ttl_seconds": _seconds(view.ttl),
+        "tier": view.tier,
+        "expected_every_seconds": _seconds(view.expected_every),
+        "features": [{"name": f.name, "type": f.type, "number": f.number} for f in view.features],
+    }
+
+
+def _view_from(entities: Mapping[str, Entity], view: Mapping[str, Any]) -> FeatureView:
+    return FeatureView(
+        name=view["name"],
+        version=view["version"],
+        entity=entities[view["entity"]],
+        features=tuple(Feature(f["name"], f["type"], f["number"]) for f in view["features"]),
+        event_timestamp=view["event_timestamp"],
+        available_at=view["available_at"],
+        ttl=_timedelta(view["ttl_seconds"]),
+        tier=view["tier"],
+        expected_every=_timedelta(view["expected_every_seconds"]),
+    )
+
+
+def _service_json(service: FeatureService) -> dict[str, Any]:
+    return {
+        "name": service.name,
+        "version": service.version,
+        "owner": service.owner,
+        "views": [
+            {"view": r.view, "features": list(r.features), "keys": dict(sorted(r.keys.items())), "prefix": r.prefix}
+            for r in service.views
+        ],
+        "request": dict(sorted(service.request.items())),
+        "on_demand": [{"name": f.name, "type": f.type, "expression": f.expression} for f in service.on_demand],
+    }
+
+
+def _service_from(service: Mapping[str, Any]) -> FeatureService:
+    return FeatureService(
+        name=service["name"],
+        version=service["version"],
+        owner=service["owner"],
+        views=tuple(
+            ServiceView(view=r["view"], features=tuple(r["features"]), keys=r["keys"], prefix=r["prefix"])
+            for r in service["views"]
+        ),
+        request=service["request"],
+        on_demand=tuple(OnDemandFeature(f["name"], f["type"], f["expression"]) for f in service["on_demand"]),
+    )
+
+
+def _seconds(duration: timedelta | None) -> int | None:
+    return None if duration is None else int(duration.total_seconds())
+
+
+def _timedelta(seconds: int | None) -> timedelta | None:
+    return None if seconds is None else timedelta(seconds=seconds)

