@@ -160,7 +160,7 @@ def test_what_says_nothing_about_features_does_not_age_the_manifest(shop: Shop) 
     shop.write("dbt_packages/other/models/new.sql", "select 1")
     shop.write("analyses/new.sql", "select 1")
     shop.write("README.md", "New")
-    assert "3 services agree" in shop.syncer("check")
+    assert "service versions 3" in shop.syncer("check")
 
 
 def test_a_new_parse_makes_the_manifest_fresh_again(shop: Shop) -> None:
