@@ -365,7 +365,7 @@ def test_a_mirror_is_compared_as_of_its_own_instant(shop: Shop) -> None:
 # --- runs that meet
 
 
-def test_two_runs_that_write_one_view_at_once_both_fail_and_the_next_one_repairs_it(
+def test_of_two_runs_that_write_one_view_at_once_the_last_one_fails_and_the_next_one_repairs_it(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     send = Store.send
