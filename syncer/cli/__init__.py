@@ -1,0 +1,58 @@
+"""The command line: parse, call one function, print. A module for each group of commands.
+
+Results go to stdout (``--json`` for machines), talk and errors to stderr. Exit code 0: done; 1: it failed, or found
+differences or problems; 2: the command line itself is wrong.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+import click
+
+from syncer.cli import mirror, reading, registering, server, training
+from syncer.cli.output import say_error
+from syncer.errors import SyncerError
+
+
+class _Group(click.Group):
+    """Turns our errors, and those of files, into two lines on stderr and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SyncerError as error:
+            say_error(error)
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise  # who reads our output went away; click ends quietly
+            say_error(
+                SyncerError(
+                    f"{error.filename or 'a file'}: {error.strerror or error}", "mend that file, then try again"
+                )
+            )
+        ctx.exit(1)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="feature-warehouse", prog_name="syncer")
+def main() -> None:
+    """Serve dbt features from Redis: register what is served, mirror it, verify it, read it.
+
+    \b
+    Example, from a dbt project's folder:
+      dbt build && syncer register && syncer sync && syncer verify
+    """
+
+
+for command in (
+    registering.register,
+    registering.check,
+    mirror.sync_command,
+    mirror.verify_command,
+    reading.get,
+    training.training_set,
+    server.redis,
+):
+    main.add_command(command)

@@ -1,0 +1,63 @@
+"""The options that commands share, under dbt's own names where dbt has them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from syncer.errors import RequestError
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+DEFAULT_URL = "redis://127.0.0.1:6379/0"
+
+
+def parse_instant(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise RequestError(f"'{text}' names no instant", "write date, time and zone: 2013-02-01T00:00:00Z")
+    return moment.astimezone(timezone.utc)
+
+
+def instant_option(_: click.Context, __: click.Parameter, text: str | None) -> datetime | None:
+    try:
+        return None if text is None else parse_instant(text)
+    except RequestError as error:
+        raise click.BadParameter(f"{error.message}; {error.hint}") from None
+
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+_project_dir = click.option("--project-dir", type=FOLDER, envvar="DBT_PROJECT_DIR", help="The dbt project's folder.")
+_profiles_dir = click.option("--profiles-dir", type=FOLDER, help="The folder with profiles.yml; searched as dbt does.")
+_target = click.option("-t", "--target", envvar="DBT_TARGET", help="The target of the profile.")
+select_option = click.option(
+    "-s", "--select", multiple=True, help="Only these feature views, in dbt's selection syntax; repeatable."
+)
+url_option = click.option(
+    "--url", envvar="SYNCER_REDIS_URL", default=DEFAULT_URL, show_default=True, show_envvar=True, help="Redis."
+)
+namespace_option = click.option("--namespace", envvar="SYNCER_NAMESPACE", help="Default: <project>_<target>.")
+now_option = click.option(
+    "--now",
+    callback=instant_option,
+    help="The instant to serve, with its zone. Default: the project's, else real time.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def options(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+    def decorate(command: _Command) -> _Command:
+        return functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)
+
+    return decorate
+
+
+project_options = options(_project_dir, _profiles_dir, _target)
