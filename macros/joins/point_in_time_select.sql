@@ -2,9 +2,11 @@
 
    A row counts from the moment both its times have passed, the later of the two, so "known at t" is one inequality. Among
    the rows that count, the newest event wins, but DuckDB's ASOF join takes the row that began to count last. The two agree
-   once every row is dropped that a newer event had overtaken when it began to count: what is left is newer in event time
-   whenever it is newer in counting. Revisions of one event that began to count together (available by then, all of them)
-   are told apart by their availability. #}
+   once every row is dropped that another one had overtaken when it began to count. Only two kinds of rows can be:
+   - a late one (known after its event), by a newer event that counted no later. All rows that can overtake it lie between
+     its event and its availability; looking for them there alone spares sorting a history that has few late rows.
+   - an early one (known before its event), by a later revision of the same event that was known by then too.
+   A history with neither costs what the bare ASOF join costs. #}
 {% macro duckdb__point_in_time_select(
     spine, spine_columns, spine_timestamp, reads, on_demand, allow_equal, known_as_of
 ) %}
@@ -35,27 +37,61 @@
             {% set view = read.view %}
             {% set event = view.event_timestamp %}
             {% set known = view.available_at or event %}
-            {% set counts_from = "greatest(" ~ event ~ ", " ~ known ~ ")" if view.available_at else event %}
 
-            -- {{ view.id }}: its rows, less those overtaken before they counted
-            history_{{ loop.index }} as (
+            -- {{ view.id }}: the rows that happened and were known
+            rows_{{ loop.index }} as {{ "not materialized" if view.stored else "materialized" }} (
                 select
                     {% for key in read["keys"] %} {{ key }}, {% endfor %}
-                    {{ event }} as event_time,
-                    struct_pack(counts_from := {{ counts_from }}, available := {{ known }}) as since,
-                    {{ feature_warehouse._feature_struct(read) }} as features
+                    {{ event }} as __event,
+                    {{ known }} as __known,
+                    {{ "greatest(" ~ event ~ ", " ~ known ~ ")" if view.available_at else event }} as __since,
+                    {{ feature_warehouse._feature_struct(read) }} as __features
                 from {{ view.relation }}
                 where
                     {{ event }} is not null
                     {% if view.available_at %} and {{ known }} is not null {% endif %}
                     {% if known_as_of %} and {{ known }} <= timestamptz '{{ known_as_of }}' {% endif %}
-                {% if view.available_at %}
-                    qualify
-                        {{ event }} = max({{ event }}) over (
-                            partition by {{ read["keys"].keys() | join(", ") }} order by {{ counts_from }}
-                        )
-                {% endif %}
             ),
+
+            {% if view.available_at %}
+                {% set rows = "rows_" ~ loop.index %}
+                {% set keys = read["keys"].keys() | join(", ") %}
+
+                -- for each entity, from its first late event to its last late availability
+                late_{{ loop.index }} as (
+                    select {{ keys }}, min(__event) as __first_event, max(__known) as __last_known
+                    from {{ rows }}
+                    where __known > __event
+                    group by {{ keys }}
+                ),
+
+                overtaken_{{ loop.index }} as (
+                    select {{ keys }}, __event, __known
+                    from {{ rows }}
+                    inner join late_{{ loop.index }} using ({{ keys }})
+                    where __event >= __first_event and __since <= __last_known
+                    qualify __event < max(__event) over (partition by {{ keys }} order by __since)
+                    union all
+                    select {{ keys }}, __event, __known
+                    from {{ rows }} as early
+                    where
+                        __known < __event
+                        and exists (
+                            select 1
+                            from {{ rows }} as revision
+                            where
+                                {% for key in read["keys"] %} revision.{{ key }} = early.{{ key }} and {% endfor %}
+                                revision.__event = early.__event
+                                and revision.__known > early.__known
+                                and revision.__known <= early.__event
+                        )
+                ),
+
+                history_{{ loop.index }} as (
+                    select * from {{ rows }} anti join overtaken_{{ loop.index }} using ({{ keys }}, __event, __known)
+                ),
+            {% else %} history_{{ loop.index }} as (select * from rows_{{ loop.index }}),
+            {% endif %}
         {% endfor %}
 
         matched as (
@@ -64,15 +100,15 @@
                 {% for read in reads %}
                     case
                         when
-                            -- what is unknown matches nothing, but NULL in a struct compares as the largest value
+                            -- what is unknown matches nothing; the ASOF of DuckDB 1.5 gave NULL keys other rows' values
                             spine.{{ spine_timestamp }} is not null
                             {% for column in read["keys"].values() %} and spine.{{ column }} is not null {% endfor %}
                             {% if read.view.ttl_seconds is not none %}
-                                and history_{{ loop.index }}.event_time
+                                and history_{{ loop.index }}.__event
                                 >= spine.{{ spine_timestamp }}
                                 - {{ feature_warehouse._interval(read.view.ttl_seconds) }}
                             {% endif %}
-                        then history_{{ loop.index }}.features
+                        then history_{{ loop.index }}.__features
                     end as __features_{{ loop.index }}{{ "," if not loop.last }}
                 {% endfor %}
             from spine
@@ -81,12 +117,8 @@
                 asof left join
                     history_{{ loop.index }}
                     on {{ feature_warehouse._same_keys(read["keys"], "history_" ~ loop.index) }}
-                    and struct_pack(
-                        counts_from := spine.{{ spine_timestamp }}
-                        {{ "- " ~ feature_warehouse._interval(delay) if delay }},
-                        available := timestamptz '{{ "infinity" if allow_equal else "-infinity" }}'
-                    )
-                    {{ ">=" if allow_equal else ">" }} history_{{ loop.index }}.since
+                    and spine.{{ spine_timestamp }} {{ "- " ~ feature_warehouse._interval(delay) if delay }}
+                    {{ ">=" if allow_equal else ">" }} history_{{ loop.index }}.__since
             {% endfor %}
         ),
 

@@ -1,6 +1,6 @@
-{# The one place that reads `graph` for feature views: {view id: {declared, columns, latest_version, path}}. In a dbt unit
-   test `graph` is empty: override this macro there by its qualified name (docs/guides/unit-tests.md). It takes no
-   argument so that one override serves every macro_name. #}
+{# The one place that reads `graph` for feature views: {view id: {declared, columns, latest_version, path, materialized}}.
+   In a dbt unit test `graph` is empty: override this macro there by its qualified name (docs/guides/unit-tests.md). It
+   takes no argument so that one override serves every macro_name. #}
 {% macro view_facts() %}
 
     {% set facts = {} %}
@@ -21,6 +21,7 @@
                     "columns": columns,
                     "latest_version": node.latest_version,
                     "path": node.original_file_path,
+                    "materialized": node.config.materialized,
                 } %}
                 {% do facts.update({node.name ~ ".v" ~ node.version: fact}) %}
             {% endif %}
