@@ -4,9 +4,9 @@
     {% if execute %}
         {% set naive = [] %}
 
-        {% for column in adapter.get_columns_in_relation(model) %}
-            {% if "timestamp" in column.data_type | lower and not feature_warehouse._is_zoned(column.data_type) %}
-                {% do naive.append(column) %}
+        {% for name, data_type in feature_warehouse._column_types(model).items() %}
+            {% if "timestamp" in data_type | lower and not feature_warehouse._is_zoned(data_type) %}
+                {% do naive.append({"name": name, "data_type": data_type}) %}
             {% endif %}
         {% endfor %}
 

@@ -1,10 +1,35 @@
-{# "carrier_delays.v2" for the relation of ref('carrier_delays', v=2). Found by name and version through the macro_name's own
+{# "carrier_delays.v2" for the relation of ref('carrier_delays', v=2). Found by name and version through the caller's own
    refs, never by relation name: under `--defer`, with custom aliases and in unit tests a relation is called otherwise,
    but the same ref resolved twice is the same relation. #}
 {% macro _view_id(relation, macro_name) %}
 
+    {% set found = feature_warehouse._view_id_or_none(relation) %}
+
+    {% if found is none %}
+        {% do exceptions.raise_compiler_error(
+            macro_name
+            ~ ": "
+            ~ relation
+            ~ " is not a feature view. Pass ref('<feature view>', v=<version>) of a model with config.meta.feature_view"
+            ~ " (declared: "
+            ~ (feature_warehouse.view_facts().keys() | sort | join(", ") or "none")
+            ~ "). In a dbt unit test, override the macro feature_warehouse.view_facts."
+        ) %}
+    {% endif %}
+
+    {{ return(found) }}
+
+{% endmacro %}
+
+{% macro _view_id_or_none(relation) %}
+
     {% set facts = feature_warehouse.view_facts() %}
     {% set found = [] %}
+
+    {# A test with the config `where` gets a subquery instead of its model; dbt then says which model that was. #}
+    {% if relation is string and relation.lstrip().startswith("(") and model.get("attached_node") %}
+        {% do found.append(model.attached_node.split(".")[2:] | join(".")) %}
+    {% endif %}
 
     {% for reference in model.refs %}
         {% set version = reference.get("version") %}
@@ -22,18 +47,6 @@
         {% endif %}
     {% endfor %}
 
-    {% if not found %}
-        {% do exceptions.raise_compiler_error(
-            macro_name
-            ~ ": "
-            ~ relation
-            ~ " is not a feature view. Pass ref('<feature view>', v=<version>) of a model with config.meta.feature_view"
-            ~ " (declared: "
-            ~ (facts.keys() | sort | join(", ") or "none")
-            ~ "). In a dbt unit test, override the macro feature_warehouse.view_facts."
-        ) %}
-    {% endif %}
-
-    {{ return(found[0]) }}
+    {{ return(found[0] if found and found[0] in facts else none) }}
 
 {% endmacro %}
