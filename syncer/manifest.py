@@ -293,6 +293,10 @@ def _view_settings(declared: object, place: str) -> dict[str, Any]:
         value = declared.get(setting)
         if value is not None and not isinstance(value, str):
             raise DefinitionError(f"{place}: {setting} is {value!r}", "write one name")
+    if declared.get("history") not in (None, "append_only"):
+        raise DefinitionError(
+            f"{place}: history is {declared['history']!r}", "write `history: append_only`, or leave it out"
+        )
     keys = declared["join_keys"]
     if not _is_names(keys) or len({*keys}) < len(keys):
         raise DefinitionError(f"{place}: join_keys is {keys!r}", "write a list of column names: `join_keys: [carrier]`")

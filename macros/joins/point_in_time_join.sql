@@ -13,13 +13,17 @@
     {% if known_as_of is not none %}
         {% do feature_warehouse._check_instant(known_as_of, macro_name, "known_as_of") %}
 
-        {% for read in reads if read.view.history != "append_only" %}
+        {% for read in reads if read.view.history != "append_only" or not read.view.has_append_only_test %}
             {% do exceptions.raise_compiler_error(
                 macro_name
                 ~ ": `known_as_of` needs every history to keep what was once known, but "
                 ~ read.view.id
-                ~ " does not declare `history: append_only`. Declare it if its rows never change once written, or leave"
-                ~ " known_as_of out."
+                ~ (
+                    " only declares `history: append_only`. Prove it: put the test feature_warehouse.history_append_only on it"
+                    if read.view.history == "append_only"
+                    else " does not declare `history: append_only`. Declare it if its rows never change once written"
+                )
+                ~ ", or leave known_as_of out."
             ) %}
         {% endfor %}
     {% endif %}

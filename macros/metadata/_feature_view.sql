@@ -1,7 +1,7 @@
 {# The feature view behind a relation, checked and ready to use:
    {id, relation, join_keys, event_timestamp, available_at (none: waived), deleted, ttl_seconds, sync_delay_seconds,
-   history, stored (a table: reading it twice computes nothing twice), features, columns}. `macro_name` is the macro that
-   errors name. Call it only when executing. #}
+   history, has_append_only_test, stored (a table: reading it twice computes nothing twice), features, columns}.
+   `macro_name` is the macro that errors name. Call it only when executing. #}
 {% macro _feature_view(relation, macro_name) %}
 
     {% set id = feature_warehouse._view_id(relation, macro_name) %}
@@ -58,6 +58,7 @@
         "ttl_seconds": feature_warehouse._seconds(declared.get("ttl"), where ~ ", ttl"),
         "sync_delay_seconds": feature_warehouse._seconds(declared.get("sync_delay"), where ~ ", sync_delay"),
         "history": declared.get("history"),
+        "has_append_only_test": fact.get("has_append_only_test", true),
         "stored": fact.get("materialized") in ["table", "incremental"],
         "features": columns.keys() | reject("in", declared.join_keys + times + deleted) | list,
         "columns": columns,

@@ -146,6 +146,7 @@ WRONG = [
     # settings of the wrong kind
     wrong_setting("unknown_setting", "teir: daily", "unknown setting 'teir'", "did you mean 'tier'?"),
     wrong_setting("strange_setting", "frobnicate: 1", "unknown setting 'frobnicate'", "known settings: available_at"),
+    wrong_setting("bad_history", "history: immutable", "history is 'immutable'", "write `history: append_only`"),
     wrong_setting("bad_tier", "tier: weekly", "tier is 'weekly'", "static, daily, hourly, near_real_time"),
     wrong_setting("bad_ttl", "ttl: 7", "ttl: '7' is not a duration", "'90 minutes', '7 days'"),
     wrong_setting(

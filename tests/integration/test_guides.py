@@ -31,6 +31,8 @@ ORDERS_YAML = """
         feature_view:
           {{entity: customer, join_keys: [customer], event_timestamp: event_at, available_at: known_at, ttl: 3 days,
             deleted: is_deleted, history: append_only{more}}}
+    data_tests:
+      - feature_warehouse.history_append_only: {{arguments: {{fingerprints: ref('fingerprints_{name}_v1')}}}}
     columns:
       - {{name: customer, data_type: varchar}}
       - {{name: event_at, data_type: timestamptz}}
@@ -39,6 +41,8 @@ ORDERS_YAML = """
       - {{name: is_deleted, data_type: boolean}}
     versions: [{{v: 1}}]
 """
+
+FINGERPRINTS = "{{{{ feature_warehouse.history_fingerprints(ref('{name}', v=1)) }}}}"
 
 ORDERS_TYPES = {"event_at": "timestamptz", "known_at": "timestamptz", "amount": "bigint", "is_deleted": "boolean"}
 
@@ -86,6 +90,7 @@ def point_in_time(tmp_path_factory: pytest.TempPathFactory) -> Project:
             "models/views.yml": "models:"
             + ORDERS_YAML.format(name="orders", more="")
             + ORDERS_YAML.format(name="delayed", more=", sync_delay: 1 hour"),
+            **{f"models/fingerprints_{name}_v1.sql": FINGERPRINTS.format(name=name) for name in ("orders", "delayed")},
             "models/visits.sql": "{{ config(materialized='table') }} "
             + values(header[:2], [row[:2] for row in rows], {"asked_at": "timestamptz"}),
             "models/joined.sql": call,
