@@ -1,12 +1,15 @@
-"""Fixtures of the integration tests: a shop, built once, with a copy for each test that wants one."""
+"""Fixtures of the integration tests: a shop, built once, with a copy for each test that wants one; the demo."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.support import demo as demos
 from tests.support import shop as shops
+from tests.support.demo import Demo
 from tests.support.shop import Shop
 
 
@@ -20,3 +23,9 @@ def built_shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
 def shop(built_shop: Shop, tmp_path: Path, redis_url: str) -> Shop:
     """A shop of one's own, built and registered, with an empty Redis."""
     return built_shop.copied(tmp_path / "shop", redis_url)
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]) -> Demo:
+    """The demo, run once; not to be changed."""
+    return demos.run(tmp_path_factory.mktemp("demo") / "clone", free_port())

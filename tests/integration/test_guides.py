@@ -121,6 +121,20 @@ def test_the_join_gives_what_the_table_says(point_in_time: Project, form: str) -
     assert amounts(point_in_time, form) == {(customer, asked): amount for customer, asked, amount, _ in rows}
 
 
+def test_the_picture_shows_what_the_table_says() -> None:
+    page = Page("guides/point-in-time.md")
+    *drawn, asked = (line.partition("|") for line in page.block("picture").splitlines()[1:])
+    counting = {
+        asked[2][place]: [name.split()[-1] for name, _, line in drawn if line[place : place + 1] in ("=", "x")]
+        for place in range(len(asked[2]))
+        if asked[2][place] != " "
+    }
+    _, rows = page.table("spine")
+    amounts = {time: amount for customer, time, amount, _ in rows if customer == "anna"}
+    questions = {"A": "2025-03-02 10:00", "B": "2025-03-03 07:00", "C": "2025-03-04 08:00"}
+    assert counting == {label: [amounts[time]] for label, time in questions.items()}
+
+
 def test_each_variation_gives_what_its_column_says(point_in_time: Project) -> None:
     _, rows = Page("guides/point-in-time.md").table("variations")
     for place, model in enumerate(("joined", "strict", "delay", "rebuilt", "event_time"), 1):

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from syncer.cli import main
+from tests.support.demo import Demo
 from tests.support.pages import Page
-from tests.support.projects import ROOT, Project
+from tests.support.projects import Project
 
 README = Page("../README.md")
 
@@ -26,23 +22,10 @@ def pattern(transcript: str) -> str:
     return seconds.replace(r"\.\.\." + "\\\n", r"(?:.*\n)+?")
 
 
-def test_the_demo_prints_the_transcript(tmp_path: Path, free_port: Callable[[], int]) -> None:
-    """In a clone of its own, so that the warehouse of this folder stays as it is."""
-    clone = tmp_path / "clone"
-    shutil.copytree(ROOT, clone, symlinks=True, ignore=shutil.ignore_patterns(".*", "target", "*.duckdb*", "*.parquet"))
-    port = free_port()
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    demo = subprocess.run(
-        ["bash", "scripts/demo.sh"],
-        cwd=clone,
-        env=os.environ | {"PATH": path, "DEMO_REDIS_PORT": str(port)},
-        capture_output=True,
-        text=True,
-    )
-    assert demo.returncode == 0, demo.stderr + demo.stdout
-    printed = demo.stdout.replace(str(port), "6390").strip()
+def test_the_demo_prints_the_transcript(demo: Demo) -> None:
+    printed = demo.printed.replace(str(demo.port), "6390").strip()
     assert re.fullmatch(pattern(README.block("demo")), printed), printed
-    assert (clone / "departure_delay.parquet").exists()
+    assert (demo.folder / "departure_delay.parquet").exists()
 
 
 def test_the_first_feature_view_works_as_written(
