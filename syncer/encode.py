@@ -12,8 +12,8 @@ messages, then with keys and the protocol's framing into one contiguous buffer. 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -92,6 +92,37 @@ class Encoded:
     def commands(self) -> memoryview:
         """N commands `HSET key field message` in one contiguous buffer, for ``sendall``; copies keys and messages."""
         return commands(b"HSET", self.keys, self.field, self.messages)
+
+    def portions(self, rows: int, size: int) -> Iterator[Encoded]:
+        """The same rows in parts of at most ``rows`` rows, and of at most ``size`` bytes where a row is not larger."""
+        offsets = np.frombuffer(self.messages.buffers()[1], np.int64)[self.messages.offset :][: self.rows + 1]
+        start = 0
+        while start < self.rows:
+            fits = int(np.searchsorted(offsets, offsets[start] + size, "right")) - 1
+            count = max(1, min(rows, fits - start, self.rows - start))
+            yield replace(self, keys=self.keys.slice(start, count), messages=self.messages.slice(start, count))
+            start += count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """N keys of which one field is to go."""
+
+    keys: pa.LargeBinaryArray
+    field: bytes
+
+    @property
+    def rows(self) -> int:
+        return len(self.keys)
+
+    def commands(self) -> memoryview:
+        """N commands `HDEL key field`."""
+        return commands(b"HDEL", self.keys, self.field)
+
+    def portions(self, rows: int) -> Iterator[Removed]:
+        """The same keys in parts of at most ``rows``."""
+        for start in range(0, self.rows, rows):
+            yield replace(self, keys=self.keys.slice(start, rows))
 
 
 class Encoder:

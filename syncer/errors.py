@@ -14,8 +14,10 @@ raise. One class per thing a caller might do differently:
     +-- DataError              the rows themselves cannot be served: empty view, duplicate or NULL keys
     +-- StoreError             Redis cannot be used
     |   +-- StoreUnavailableError  no answer at all
+    |   +-- FencedError            another run took over in the middle of this one
     |   +-- StoreRefusedError      Redis answered with an error: password, rights, memory
     |   +-- NamespaceError         the namespace belongs to another project, or nothing was ever published there
+    +-- StoppedError           a run was told to stop; what it did is remembered
     +-- RequestError           a read asks for what is not served: service, feature, join key
 """
 
@@ -71,12 +73,20 @@ class StoreUnavailableError(StoreError):
     """Redis gave no answer."""
 
 
+class FencedError(StoreError):
+    """Another run took over, or Redis lost what said that this run may write; nothing was written after that."""
+
+
 class StoreRefusedError(StoreError):
     """Redis answered with an error."""
 
 
 class NamespaceError(StoreError):
     """The namespace belongs to another project, or holds nothing."""
+
+
+class StoppedError(SyncerError):
+    """A run was told to stop, and stopped between two transactions."""
 
 
 class RequestError(SyncerError):

@@ -3,6 +3,7 @@
     <namespace>:<entity>:<key text>     a hash: one entity with all its feature views
     <namespace>:#registry               what is served
     <namespace>:#markers                what was last synced
+    <namespace>:#lease:<field>          who is writing it now
 
 Knows the canonical text of a join key's value and the escaping that keeps composite keys apart (docs/wire-format.md,
 "Keys"). ``encode`` has the columnar form; one table of examples drives both. Knows no Redis, numpy or Arrow.
@@ -95,6 +96,11 @@ def registry_key(namespace: str) -> str:
 
 def markers_key(namespace: str) -> str:
     return f"{namespace}:#markers"
+
+
+def lease_key(namespace: str, field: str) -> str:
+    """'demo_dev:#lease:carrier_delays:2': which run may write that field, for as long as it lives."""
+    return f"{namespace}:#lease:{field}"
 
 
 def canonical_text(value: object, type_: str) -> str:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
-from syncer.errors import NamespaceError
-from syncer.keyspace import field_name, markers_key, registry_key
+import pyarrow as pa
+
+from syncer.errors import NamespaceError, StoreError
+from syncer.keyspace import field_name, key_prefix, markers_key, registry_key
 from syncer.marker import REVISION, Marker, read_marker
 from syncer.registry import Registry, owner, revision, to_document
+from syncer.spool import BINARY, Spool, SpoolWriter
 from syncer.store import Store
 
 
-def check_owner(store: Store, namespace: str, project: str, target: str) -> bool:
-    """Whether the namespace has an owner; an empty one is anybody's. Raises NamespaceError when another one owns it."""
+def check_owner(store: Store, namespace: str, project: str, target: str) -> bytes | None:
+    """The namespace's registry document; None: it is empty, and anybody's. Raises NamespaceError if another owns it."""
     document = store.get(registry_key(namespace))
     if document is None:
-        return False
+        return None
     other_project, other_target = owner(document)
     if (other_project, other_target) != (project, target):
         raise NamespaceError(
@@ -23,14 +27,23 @@ def check_owner(store: Store, namespace: str, project: str, target: str) -> bool
             f"not to '{project}', target '{target}'",
             "choose another --namespace, or another Redis",
         )
-    return True
+    return document
 
 
-def publish_registry(store: Store, namespace: str, registry: Registry, target: str) -> None:
-    """Shows ``registry`` to readers, and its revision beside the markers, where every read sees that it changed."""
+def publish_registry(store: Store, namespace: str, registry: Registry, target: str, before: bytes | None) -> bytes:
+    """Shows ``registry`` to readers, and its revision beside the markers, where every read sees that it changed.
+
+    Returns the document. ``before``: what was read of it when the run began. Raises StoreError when another run has
+    published something else since, which may be newer.
+    """
     document = to_document(registry, target)
-    store.set(registry_key(namespace), document)
-    store.set_field(markers_key(namespace), REVISION, revision(document).encode())
+    fields = {REVISION: revision(document).encode()}
+    if not store.exchange(registry_key(namespace), before, document, markers_key(namespace), fields):
+        raise StoreError(
+            f"another sync published another registry in '{namespace}' at the same time",
+            "run `syncer sync` again, from the newer state of the project",
+        )
+    return document
 
 
 def read_markers(store: Store, namespace: str) -> dict[str, Marker]:
@@ -56,5 +69,33 @@ def unserved(markers: Mapping[str, Marker], registry: Registry) -> list[str]:
     return sorted(markers.keys() - {field_name(view.name, view.version) for view in registry.views.values()})
 
 
-def write_marker(store: Store, namespace: str, field: str, marker: Marker) -> None:
-    store.set_field(markers_key(namespace), field, marker.to_bytes())
+def read_back(store: Store, namespace: str, entity: str, field: str, path: Path) -> Spool:
+    """What Redis holds of a field, spooled to ``path``. Raises StoreRefusedError for a key that is no hash."""
+    with SpoolWriter(path) as writer:
+        for keys in store.scan(key_prefix(namespace, entity)):
+            found = pa.array(store.field_of_each(keys, field), BINARY)
+            writer.add(pa.array(keys, BINARY).filter(found.is_valid()), found.drop_null())
+    return writer.spool
+
+
+def fingerprint(store: Store) -> str | None:
+    """What changes when Redis restarts, fails over or evicts keys; None when it does not say."""
+    facts = store.info()
+    return f"{facts['run_id']}/{facts['evicted_keys']}" if facts else None
+
+
+def check_server(store: Store, *, allow_eviction: bool) -> None:
+    """Raises StoreError when Redis may evict features: readers would take what it drops for entities without values."""
+    facts = store.info() or {}
+    policy = str(facts.get("maxmemory_policy", ""))
+    if policy.startswith("allkeys") and facts.get("maxmemory") and not allow_eviction:
+        raise StoreError(
+            f"Redis at {store.address} evicts any key when its memory is full (maxmemory-policy {policy})",
+            "set maxmemory-policy noeviction, or accept missing features with --allow-eviction",
+        )
+
+
+def compact_limit(store: Store) -> int | None:
+    """The longest message, in bytes, with which Redis keeps an entity in one compact block; None when it won't say."""
+    value = store.setting("hash-max-listpack-value", "hash-max-ziplist-value")
+    return None if value is None else int(value)

@@ -1,11 +1,13 @@
-"""The Redis protocol (RESP2), as bytes: commands out, one-line replies in.
+"""The Redis protocol (RESP2), as bytes: commands out, replies in.
 
-Source: https://redis.io/docs/latest/develop/reference/protocol-spec/. A command is an array of bulk strings. The
-commands that write features are answered by one line each (an integer, a status or an error), so a stream of replies
-is read by counting lines. Knows no socket, and no replies of several lines (bulk strings, arrays).
+Source: https://redis.io/docs/latest/develop/reference/protocol-spec/. A command is an array of bulk strings. What the
+writing of features is answered by comes in lines (an integer, a status, an error, the length of an array), so its
+replies are read by counting lines. Knows no socket.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 
 def command(*args: bytes | str | int) -> bytes:
@@ -14,28 +16,66 @@ def command(*args: bytes | str | int) -> bytes:
     return b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%b\r\n" % (len(arg), arg) for arg in encoded)
 
 
-class ReplyCounter:
-    """Counts one-line replies and finds the errors among them, however the stream is torn into chunks.
+class Replies:
+    """The replies on one connection, however the stream is torn into chunks.
 
-    ``count``: complete replies so far. ``errors``: (index of the reply in the whole stream from 0, text without the
-    '-'), in order. Text is kept as Redis sent it: 'OOM command not allowed when used memory > 'maxmemory'.'
+    ``receive`` gives the next bytes, at least one; it raises when there will be none.
     """
 
-    def __init__(self) -> None:
-        self.count = 0
-        self.errors: list[tuple[int, str]] = []
-        self._torn = b""  # the begun reply at the end of the last chunk
+    def __init__(self, receive: Callable[[], bytes]) -> None:
+        self._receive = receive
+        self._data = b""
 
-    def feed(self, chunk: bytes) -> int:
-        """Takes the next bytes off the socket; returns ``count``."""
-        data = self._torn + chunk
-        complete, _, self._torn = data.rpartition(b"\n")
-        # Nearly every chunk is all integers: no line starts with '-' (a negative integer starts with ':').
-        if complete.startswith(b"-") or b"\n-" in complete:
-            self.errors += (
-                (self.count + index, line[1:].rstrip(b"\r").decode(errors="replace"))
-                for index, line in enumerate(complete.split(b"\n"))
-                if line.startswith(b"-")
-            )
-        self.count += data.count(b"\n")
-        return self.count
+    def line(self) -> bytes:
+        r"""One line without its end: b':1', b'+OK', b'-ERR no such key', b'*3'."""
+        return self.lines(1)[0]
+
+    def lines(self, count: int) -> list[bytes]:
+        """The next ``count`` lines."""
+        missing = count - self._data.count(b"\n")
+        chunks = [self._data]
+        while missing > 0:
+            chunks.append(self._receive())
+            missing -= chunks[-1].count(b"\n")
+        *lines, self._data = b"".join(chunks).split(b"\r\n", count)
+        return lines
+
+    def values(self, count: int) -> list[bytes | ReplyError | None]:
+        """The next ``count`` replies to a command that answers with one bulk string: None for the null one."""
+        found: list[bytes | ReplyError | None] = []
+        data, at = self._data, 0
+        while len(found) < count:
+            end = data.find(b"\r\n", at)
+            size = int(data[at + 1 : end]) if end >= 0 and data[at] == _BULK else -1
+            if end < 0 or (len(data) < end + size + 4 and size >= 0):
+                chunks = [data[at:], self._receive()]
+                wanted = end + size + 4 - at if end >= 0 else 0
+                while sum(map(len, chunks)) < wanted:
+                    chunks.append(self._receive())
+                data, at = b"".join(chunks), 0
+            elif size >= 0:
+                found.append(data[end + 2 : end + 2 + size])
+                at = end + size + 4
+            else:
+                found.append(None if data[at] == _BULK else ReplyError(text(data[at + 1 : end])))
+                at = end + 2
+        self._data = data[at:]
+        return found
+
+
+class ReplyError(str):
+    """What Redis said instead of an answer, without the '-'."""
+
+
+_BULK = ord("$")
+
+
+def errors(lines: list[bytes]) -> list[tuple[int, str]]:
+    """The errors among ``lines``: the place of each, and its text without the '-'."""
+    if not any(line.startswith(b"-") for line in lines):
+        return []
+    return [(index, text(line[1:])) for index, line in enumerate(lines) if line.startswith(b"-")]
+
+
+def text(line: bytes) -> str:
+    return line.decode(errors="replace")

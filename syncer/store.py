@@ -6,17 +6,19 @@ URL may hold a password: errors name host, port and database only.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
-from syncer.errors import StoreError, StoreRefusedError, StoreUnavailableError
-from syncer.resp import ReplyCounter
+from syncer.errors import FencedError, StoreError, StoreRefusedError, StoreUnavailableError
+from syncer.resp import Replies, ReplyError, command, errors
 
 #: Seconds without any progress on a connection before it counts as dead.
 TIMEOUT_SECONDS = 10.0
@@ -24,11 +26,8 @@ TIMEOUT_SECONDS = 10.0
 #: Keys asked for in one step of a scan, and commands in one pipeline of the paths that are not columnar.
 CHUNK = 5_000
 
-#: Batches sent before their replies are awaited. Redis keeps pending replies (4 bytes a row) without blocking.
-_AHEAD = 2
-
-
 _Item = TypeVar("_Item")
+_Buffer = TypeVar("_Buffer", bytes, memoryview, "bytes | memoryview")
 
 
 class Commands(Protocol):
@@ -38,7 +37,38 @@ class Commands(Protocol):
     def rows(self) -> int: ...
     @property
     def keys(self) -> Any: ...
-    def commands(self) -> memoryview: ...
+    def commands(self) -> memoryview | bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command as a batch; ``key`` is what it is about."""
+
+    args: tuple[bytes | str | int, ...]
+
+    @property
+    def rows(self) -> int:
+        return 1
+
+    @property
+    def keys(self) -> tuple[bytes | str | int, ...]:
+        return self.args[1:2]
+
+    def commands(self) -> bytes:
+        return command(*self.args)
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """What keeps a writer's commands out of Redis once it may no longer write.
+
+    ``key`` is a hash that has the field ``token`` for as long as the writer may; ``renewal`` is sent along with every
+    batch, one-line replies each.
+    """
+
+    key: str
+    token: str
+    renewal: tuple[bytes, ...] = ()
 
 
 class Store:
@@ -79,17 +109,46 @@ class Store:
             fields: dict[bytes, bytes] = self._client.hgetall(key)
             return fields
 
-    def set_field(self, key: str, field: str, value: bytes) -> None:
-        with _translated(self.address, key):
-            self._client.hset(key, field, value)
+    def exchange(self, key: str, before: bytes | None, after: bytes, beside: str, fields: Mapping[str, bytes]) -> bool:
+        """Sets ``key`` to ``after``, and ``fields`` of ``beside``, if ``key`` holds ``before``, ``after`` or nothing.
 
-    def delete_fields(self, keys: Iterable[str | bytes], field: str | bytes) -> int:
-        """Removes ``field`` from each of ``keys``; returns how many had it."""
-        return sum(sum(self._pipeline("HDEL", [(key, field) for key in some])) for some in _chunks(keys))
+        One transaction; nothing is sent that is there already. False: it holds something else.
+        """
+
+        def exchanged(pipe: Any) -> bool:
+            found = pipe.get(key)
+            same = found == after and pipe.hmget(beside, list(fields)) == list(fields.values())
+            pipe.multi()
+            if found in (before, after, None) and not same:
+                pipe.set(key, after).hset(beside, mapping=fields)
+            return found in (before, after, None)
+
+        with _translated(self.address, key):
+            done: bool = self._client.transaction(exchanged, key, value_from_callable=True)
+            return done
+
+    def delete(self, *keys: str) -> None:
+        with _translated(self.address):
+            self._client.delete(*keys)
 
     def field_of_each(self, keys: Iterable[bytes], field: str | bytes) -> list[bytes | None]:
-        """The value of ``field`` in each of ``keys``, None where there is none."""
-        return [value for some in _chunks(keys) for value in self._pipeline("HGET", [(key, field) for key in some])]
+        """The value of ``field`` in each of ``keys``, None where there is none. Raises StoreRefusedError by key."""
+        return [value for some in _chunks(keys) for value in self._field_of(some, field)]
+
+    def _field_of(self, keys: Sequence[bytes], field: str | bytes) -> list[bytes | None]:
+        start, end = command("HGET", b"", field).split(b"$0\r\n\r\n")
+        request = b"".join([b"%b$%d\r\n%b\r\n%b" % (start, len(key), key, end) for key in keys])
+        (session,) = self.sessions()
+        try:
+            values = session.values(request, len(keys))
+        except BaseException:
+            session.close()
+            raise
+        session.give_back()
+        for key, value in zip(keys, values, strict=True):
+            if isinstance(value, ReplyError):
+                raise _refused(value, self.address, key)
+        return values
 
     def read(self, wanted: Sequence[tuple[str, Sequence[str]]]) -> list[list[bytes | None]]:
         """For each (key, fields) the fields' values; all in one round trip."""
@@ -118,53 +177,131 @@ class Store:
             if cursor == 0:
                 return
 
-    def send(self, batches: Iterable[Commands]) -> Iterator[tuple[int, int]]:
-        """Sends prebuilt commands over one connection; yields (rows, bytes) of each batch once Redis acknowledged it.
-
-        The next batches are on their way while the replies of the last are read. Raises StoreRefusedError, naming the
-        first key, when Redis refuses a write; what was acknowledged before stays written.
-        """
-        pool = self._client.connection_pool
-        with _translated(self.address):
-            connection = pool.get_connection()
+    def info(self) -> dict[str, Any] | None:
+        """What the server says of itself (Redis INFO); None when this user may not ask."""
         try:
-            yield from _send(connection, batches, self.address)
-        except BaseException:
-            connection.disconnect()  # replies may be outstanding: nobody else may read them as theirs
-            raise
-        finally:
-            pool.release(connection)
+            with _translated(self.address):
+                facts: dict[str, Any] = self._client.info()
+                return facts
+        except StoreRefusedError:
+            return None
+
+    def setting(self, *names: str) -> str | None:
+        """The first of these settings that the server has (Redis CONFIG GET); None when this user may not ask."""
+        try:
+            with _translated(self.address):
+                found = (self._client.config_get(name).get(name) for name in names)
+                return next((value.decode() if isinstance(value, bytes) else value for value in found if value), None)
+        except StoreRefusedError:
+            return None
+
+    def sessions(self) -> list[Session]:
+        """A connection of one's own to every primary: one. To be closed by who asked."""
+        with _translated(self.address):
+            return [Session(self._client.connection_pool, self.address)]
 
 
-def _send(connection: Any, batches: Iterable[Commands], address: str) -> Iterator[tuple[int, int]]:
-    replies = ReplyCounter()
-    pending: deque[tuple[Commands, int, int]] = deque()  # batch, its bytes, replies when it is complete
-    awaited = 0
+class Session:
+    """One connection to one primary. When it breaks it stays broken: what was on its way is then unknown."""
 
-    def complete() -> tuple[int, int]:
-        batch, size, until = pending.popleft()
-        with _translated(address):
-            # The socket itself: parsing integer replies one by one would cost more than encoding the rows.
-            while replies.count < until:
-                chunk = connection._sock.recv(1 << 16)
-                if not chunk:
-                    raise redis.ConnectionError("Redis closed the connection")
-                replies.feed(chunk)
-        index, words = replies.errors[0] if replies.errors else (until, "")
-        if index < until:  # else it answers a later batch, whose replies came along
-            raise _refused(words, address, batch.keys[index - (until - batch.rows)].as_py())
+    def __init__(self, pool: Any, address: str) -> None:
+        self.address = address
+        self._pool = pool
+        self._connection = pool.get_connection()
+        self._connection.retry = Retry(NoBackoff(), 0)
+        self._replies = Replies(self._receive)
+        self._socket = self._connection._sock
+
+    def close(self) -> None:
+        self._connection.disconnect()  # replies may be outstanding: nobody else may read them as theirs
+        self._pool.release(self._connection)
+
+    def give_back(self) -> None:
+        """Leaves the connection to whoever is next; every reply must have been read."""
+        self._pool.release(self._connection)
+
+    def values(self, request: bytes, count: int) -> list[Any]:
+        """Sends ``count`` prebuilt commands that are answered by one bulk string each; see ``resp.Replies.values``."""
+        with _translated(self.address):
+            self._connection.send_packed_command([self._same(request)], check_health=False)
+            return self._replies.values(count)
+
+    def call(self, *args: bytes | str | int) -> Any:
+        """One command, its reply as the client's library reads it."""
+        with _translated(self.address, str(args[1]) if len(args) > 1 else None):
+            self._connection.send_packed_command([self._same(command(*args))], check_health=False)
+            return self._connection.read_response()
+
+    def send(self, fence: Fence, batches: Iterable[Commands]) -> Iterator[tuple[int, int]]:
+        """Sends each batch as a transaction of its own; yields (rows, bytes) of each once Redis acknowledged it.
+
+        A batch is either executed whole, while ``fence`` stood, or not at all. The next batch is on its way while the
+        replies of the last are read. Raises FencedError, before that batch and all after it, when the fence has
+        fallen, and StoreRefusedError, naming the first key, when Redis refuses a write; what was acknowledged before
+        stays written.
+        """
+        # Nothing is executed between WATCH and EXEC if the key was touched in between; what was before, HEXISTS tells.
+        head = command("WATCH", fence.key) + command("HEXISTS", fence.key, fence.token) + command("MULTI")
+        tail = b"".join(fence.renewal) + command("EXEC")
+        sent: tuple[Commands, int] | None = None
+        for batch in batches:
+            buffer = batch.commands()
+            self._send(head, buffer)
+            if sent:
+                yield self._executed(*sent, len(fence.renewal))
+            if self._lines(2) != [b"+OK", b":1"]:
+                raise _fenced(self.address)
+            self._send(tail)
+            sent = batch, len(buffer)
+        if sent:
+            yield self._executed(*sent, len(fence.renewal))
+
+    def _executed(self, batch: Commands, size: int, renewals: int) -> tuple[int, int]:
+        _, *queued = self._lines(1 + batch.rows + renewals)
+        (result,) = self._lines(1)
+        if result == b"*-1":
+            raise _fenced(self.address)
+        # A command that is refused outright (rights, memory) stops the transaction; a key of another type does not.
+        refused = errors(queued) if result.startswith(b"-") else errors(self._lines(batch.rows + renewals))
+        if refused or result.startswith(b"-"):
+            index, words = refused[0] if refused else (batch.rows, result[1:].decode(errors="replace"))
+            raise _refused(words, self.address, _key_of(batch, index))
         return batch.rows, size
 
-    for batch in batches:
-        buffer = batch.commands()
-        with _translated(address):
-            connection.send_packed_command([buffer])
-        awaited += batch.rows
-        pending.append((batch, len(buffer), awaited))
-        if len(pending) > _AHEAD:
-            yield complete()
-    while pending:
-        yield complete()
+    def _send(self, *buffers: bytes | memoryview) -> None:
+        with _translated(self.address):
+            self._connection.send_packed_command([self._same(buffer) for buffer in buffers], check_health=False)
+
+    def _lines(self, count: int) -> list[bytes]:
+        with _translated(self.address):
+            return self._replies.lines(count)
+
+    def _same(self, buffer: _Buffer) -> _Buffer:
+        """``buffer``, if the connection is still the first one: the library would make another without a word."""
+        if self._connection._sock is None or self._connection._sock is not self._socket:
+            raise redis.ConnectionError("the connection was lost")
+        return buffer
+
+    def _receive(self) -> bytes:
+        # The socket itself: parsing replies one by one would cost more than encoding the rows.
+        chunk: bytes = self._connection._sock.recv(1 << 16)
+        if not chunk:
+            raise redis.ConnectionError("Redis closed the connection")
+        return chunk
+
+
+def _key_of(batch: Commands, index: int) -> bytes | str | None:
+    if index >= batch.rows:
+        return None
+    key = batch.keys[index]
+    return key.as_py() if hasattr(key, "as_py") else str(key)
+
+
+def _fenced(address: str) -> FencedError:
+    return FencedError(
+        f"another run has taken over, or Redis at {address} was emptied; this one has written nothing since",
+        "run `syncer sync` again",
+    )
 
 
 def _chunks(items: Iterable[_Item]) -> Iterator[list[_Item]]:
@@ -214,7 +351,9 @@ _HINTS = {
 }
 
 
-def _refused(words: str, address: str, key: str | bytes | None = None) -> StoreRefusedError:
+def _refused(words: str, address: str, key: str | bytes | None = None) -> StoreError:
+    if words.startswith("LOADING"):
+        return StoreUnavailableError(f"Redis at {address} is still loading its data", "try again in a moment")
     if words.startswith(("NOAUTH", "WRONGPASS", "AUTH", "invalid username", "Authentication required")):
         key = None  # who we are was refused, not what we asked for
     hint = next((hint for start, hint in _HINTS.items() if words.startswith(start)), "see the Redis documentation")

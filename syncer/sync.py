@@ -1,33 +1,59 @@
-"""Sync: makes Redis equal to the latest-value views, one feature view version after the other.
+"""Sync: makes Redis equal to the latest-value views, and sends only what differs.
 
 The order keeps every moment explainable. First all rows are read and encoded, so that bad data stops a run before it
-writes. Then, per view: its marker says ``open``, the rows are written, fields of vanished entities are removed, and its
-marker says ``done``. Readers are shown a changed registry last, when all that it names is there. A run that dies leaves
-``open`` behind; the next run writes everything again.
+writes. Then the run takes the lease of each view, finds out what is online (from what the last run remembered, or by
+reading Redis back), and compares; the guards look at all views before the first one is touched. Then, per view: its
+marker says ``open``, the differences are written, what vanished is removed, and its marker says ``done``. Readers are
+shown a changed registry last, when all that it names is there. docs/architecture.md argues why no fault in between
+leaves a wrong value that a ``done`` vouches for.
 """
 
 from __future__ import annotations
 
-import secrets
-import tempfile
+import logging
+import math
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timezone
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
-from syncer.encode import Encoder
-from syncer.errors import StoreError
+from syncer.encode import Encoded, Encoder, Removed
+from syncer.errors import DataError, FencedError, StoppedError, StoreError, StoreUnavailableError
 from syncer.feature import view_id
-from syncer.keyspace import field_name, key_prefix, markers_key, split_field
+from syncer.keyspace import markers_key, registry_key, split_field
+from syncer.lease import Writer
 from syncer.manifest import DeclaredView
 from syncer.marker import Marker
-from syncer.namespace import check_owner, is_complete, publish_registry, read_markers, unserved, write_marker
+from syncer.mirror import Comparison, Difference, empty_spool
+from syncer.namespace import (
+    check_owner,
+    check_server,
+    fingerprint,
+    is_complete,
+    publish_registry,
+    read_back,
+    read_markers,
+    unserved,
+)
 from syncer.registry import Registry
-from syncer.store import Store
-from syncer.warehouse import Spool, Warehouse
+from syncer.spool import Spool
+from syncer.state import StateFolder, workspace
+from syncer.store import Command, Store
+from syncer.warehouse import Latest, Warehouse
+
+logger = logging.getLogger(__name__)
+
+#: Rows in one transaction, and bytes where messages are long: Redis executes nothing else in the meantime.
+TRANSACTION_ROWS = 1_024
+TRANSACTION_BYTES = 1 << 20
+
+#: Seconds that replicas have to follow, and the longest pause between two attempts.
+REPLICA_SECONDS = 10.0
+_LONGEST_PAUSE = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,14 +65,51 @@ class Instant:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a run may do, and how fast."""
+
+    full: bool = False  # read Redis back, whatever is remembered
+    allow_empty: bool = False
+    allow_shrink: float = 0.5  # the largest share of a view's entities that may vanish at once
+    allow_eviction: bool = False
+    max_rows_per_second: int | None = None
+    wait_replicas: int = 0
+    deadline: float = 60.0  # seconds to go on trying after the connection was lost
+
+
+_USUAL = Terms()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ViewSynced:
     """What one run did to one feature view version."""
 
     view: str  # its id
-    rows: int
+    rows: int  # in the warehouse, and now online
+    written: int  # entities whose message was sent
     removed: int  # entities whose field was removed
     bytes: int  # sent, protocol included
     seconds: float
+    read_back: str | None  # why Redis was read back; None: the last run's memory was enough
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """What a run would do to one view version, and what it has to know for it."""
+
+    view: str  # its id
+    field: str
+    entity: str
+    before: Marker | None
+    latest: Latest | None  # None: the view is retired
+    server: str | None  # the state of Redis when it was asked what is online
+    online: Spool
+    difference: Difference
+    read_back: str | None
+
+    @property
+    def rows(self) -> int:
+        return self.latest.spool.rows if self.latest else 0
 
 
 def sync(
@@ -59,75 +122,340 @@ def sync(
     target: str,
     instant: Instant,
     select: Collection[str] | None = None,
+    remember: Path | None = None,
+    terms: Terms = _USUAL,
+    progress: Callable[[Planned, int, int], None] = lambda planned, rows, size: None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Iterator[ViewSynced]:
     """Mirrors the registry's views (``select``: only these ids) into ``namespace``; yields one record per view.
 
-    ``declared``: where each view is in the warehouse, by view id. Raises NamespaceError when the namespace belongs to
-    another project or target, and WarehouseError and DataError, all before anything is written; and StoreError.
+    ``declared``: where each view is in the warehouse, by view id. ``remember``: the folder of states. ``progress`` is
+    called with the rows and bytes of each acknowledged transaction. Once ``stopped`` says so, the transaction on its
+    way is finished, what was done is remembered, and StoppedError is raised. Raises NamespaceError when the namespace
+    belongs to another project or target, WarehouseError and DataError, all before anything is written; and StoreError.
     """
-    has_readers = check_owner(store, namespace, registry.project, target)
+    document = check_owner(store, namespace, registry.project, target)
+    check_server(store, allow_eviction=terms.allow_eviction)
     markers = read_markers(store, namespace)
+    with workspace(remember) as folder, Comparison(folder) as comparison:
+        latest = _latest(registry, declared, open_warehouse, namespace, instant, select, folder, terms)
+        run = _Run(
+            store, namespace, instant, terms, folder, comparison, _states(remember, namespace, store), progress, stopped
+        )
+        if document is None:
+            document = publish_registry(store, namespace, registry, target, None)  # also says whose it is from now on
+        yield from run.mirror(latest, markers)
+        run.patiently(lambda: _publish_if_complete(store, namespace, registry, target, document))
+        if select is None:
+            yield from run.mirror(dict.fromkeys(unserved(markers, registry)), markers)
+
+
+def plan(
+    registry: Registry,
+    declared: Mapping[str, DeclaredView],
+    open_warehouse: AbstractContextManager[Warehouse],
+    store: Store,
+    *,
+    namespace: str,
+    target: str,
+    instant: Instant,
+    select: Collection[str] | None = None,
+    remember: Path | None = None,
+    terms: Terms = _USUAL,
+) -> list[Planned]:
+    """What ``sync`` would do now; nothing of it is done, and the spools are gone again. Raises as ``sync`` does."""
+    check_owner(store, namespace, registry.project, target)
+    check_server(store, allow_eviction=terms.allow_eviction)
+    markers = read_markers(store, namespace)
+    with workspace(remember) as folder, Comparison(folder) as comparison:
+        latest = _latest(registry, declared, open_warehouse, namespace, instant, select, folder, terms)
+        run = _Run(store, namespace, instant, terms, folder, comparison, _states(remember, namespace, store))
+        wanted: dict[str, Latest | None] = {**latest}
+        if select is None:
+            wanted |= dict.fromkeys(unserved(markers, registry))
+        return run.planned({field: (view, markers.get(field)) for field, view in wanted.items()})
+
+
+def drop(
+    store: Store,
+    *,
+    namespace: str,
+    project: str,
+    target: str,
+    remember: Path | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+    really: bool = True,
+) -> Iterator[ViewSynced]:
+    """Removes all that was synced into ``namespace``, then its markers and its registry; yields as ``sync`` does.
+
+    Only fields that a marker names are removed: what others keep under keys of the same names stays. Not ``really``:
+    only yields what would be removed. Raises as ``sync`` does.
+    """
+    if check_owner(store, namespace, project, target) is None:
+        return
+    markers = read_markers(store, namespace)
+    instant = Instant(as_of=datetime.now(timezone.utc), clock="real")
+    with workspace(remember) as folder, Comparison(folder) as comparison:
+        run = _Run(
+            store, namespace, instant, _USUAL, folder, comparison, _states(remember, namespace, store), stopped=stopped
+        )
+        if not really:
+            for each in run.planned({field: (None, marker) for field, marker in sorted(markers.items())}):
+                yield ViewSynced(
+                    view=each.view,
+                    rows=0,
+                    written=0,
+                    removed=each.difference.removals.rows,
+                    bytes=0,
+                    seconds=0.0,
+                    read_back=each.read_back,
+                )
+            return
+        yield from run.mirror(dict.fromkeys(sorted(markers)), markers)
+    store.delete(registry_key(namespace), markers_key(namespace))
+
+
+def _latest(
+    registry: Registry,
+    declared: Mapping[str, DeclaredView],
+    open_warehouse: AbstractContextManager[Warehouse],
+    namespace: str,
+    instant: Instant,
+    select: Collection[str] | None,
+    folder: Path,
+    terms: Terms,
+) -> dict[str, Latest]:
+    """By field, what each of the chosen views should hold online."""
     chosen = [view for id_, view in registry.views.items() if select is None or id_ in select]
-    with tempfile.TemporaryDirectory(prefix="feature_warehouse_") as folder:
-        with open_warehouse as warehouse:
-            spools = [
-                warehouse.spool(declared[view.id], Encoder(namespace, view), instant.as_of, Path(folder))
-                for view in chosen
-            ]
-        if not has_readers:
-            publish_registry(store, namespace, registry, target)  # also says whose the namespace is from now on
-        for spool in spools:
-            before = markers.get(field_name(spool.view.name, spool.view.version))
-            yield _mirror(store, namespace, spool, before, instant)
-    if has_readers and is_complete(read_markers(store, namespace), registry):
-        publish_registry(store, namespace, registry, target)
-    if select is None:
-        for field in unserved(markers, registry):
-            yield _retire(store, namespace, field, markers[field])
+    with open_warehouse as warehouse:
+        found = [
+            warehouse.spool(declared[view.id], Encoder(namespace, view), instant.as_of, folder, terms.allow_empty)
+            for view in chosen
+        ]
+    return {latest.field: latest for latest in found}
 
 
-def _mirror(store: Store, namespace: str, spool: Spool, before: Marker | None, instant: Instant) -> ViewSynced:
-    started = time.monotonic()
-    view, token = spool.view, secrets.token_hex(8)
-    field = field_name(view.name, view.version)
-    opened = replace(before or Marker(entity=view.entity.name), state="open", token=token)
-    write_marker(store, namespace, field, opened)
-    # Looked for before the rows are written: a first sync then finds next to nothing to compare.
-    vanished = spool.without(store.scan(key_prefix(namespace, view.entity.name)))
-    rows = size = 0
-    for batch_rows, batch_bytes in store.send(spool.batches()):
-        rows, size = rows + batch_rows, size + batch_bytes
-    removed = store.delete_fields(vanished, spool.field)
-    _check_alone(store, namespace, field, opened)
-    done = Marker(
-        state="done",
-        token=token,
-        entity=view.entity.name,
-        as_of=instant.as_of,
-        clock=instant.clock,
-        newest_available_at=spool.newest_available_at,
-        rows=rows,
-        complete_through=view.highest_number,
-    )
-    write_marker(store, namespace, field, done)
-    return ViewSynced(view=view.id, rows=rows, removed=removed, bytes=size, seconds=time.monotonic() - started)
+def _publish_if_complete(store: Store, namespace: str, registry: Registry, target: str, before: bytes) -> None:
+    if is_complete(read_markers(store, namespace), registry):
+        publish_registry(store, namespace, registry, target, before)
 
 
-def _check_alone(store: Store, namespace: str, field: str, opened: Marker) -> None:
-    """Raises StoreError, leaving the marker open, when another run has written the same view meanwhile."""
-    found = read_markers(store, namespace).get(field)
-    if found is None or found.token != opened.token:
-        write_marker(store, namespace, field, opened)
-        raise StoreError(
-            f"another sync wrote {view_id(*split_field(field))} into '{namespace}' at the same time",
-            "its rows are mixed now: run `syncer sync` again, one run at a time",
+def _states(remember: Path | None, namespace: str, store: Store) -> StateFolder | None:
+    return StateFolder(remember, namespace, store.address) if remember and remember.is_dir() else None
+
+
+class _Patience:
+    """How often, and how long, a run tries again."""
+
+    def __init__(self, run: _Run) -> None:
+        self._run = run
+        self._deadline: float | None = None
+        self._pause = 0.05
+
+    def bear(self, error: StoreError) -> None:
+        """Returns after a pause, each longer than the last; raises ``error`` at the deadline, or when told to stop."""
+        now = time.monotonic()
+        self._deadline = self._deadline or now + self._run.terms.deadline
+        if now + self._pause > self._deadline or self._run.stopped():
+            raise error
+        time.sleep(self._pause)
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+
+
+@dataclass(slots=True)
+class _Run:
+    """One run over one namespace."""
+
+    store: Store
+    namespace: str
+    instant: Instant
+    terms: Terms
+    folder: Path  # for spools
+    comparison: Comparison
+    states: StateFolder | None
+    progress: Callable[[Planned, int, int], None] = lambda planned, rows, size: None
+    stopped: Callable[[], bool] = lambda: False
+
+    def mirror(self, wanted: Mapping[str, Latest | None], seen: Mapping[str, Marker]) -> Iterator[ViewSynced]:
+        """Mirrors fields; None empties one. After a lost connection, goes on with what is left until the deadline."""
+        left, tokens, patience = dict(wanted), list[str](), _Patience(self)
+        while left:
+            try:
+                with Writer(self.store, self.namespace, tokens) as writer:
+                    tokens.append(writer.token)
+                    for planned in self._plan_under(writer, left, seen):
+                        if self.stopped():
+                            raise StoppedError(f"stopped before {planned.view}", "run `syncer sync` again")
+                        yield self._apply(writer, planned)
+                        del left[planned.field]
+                        patience = _Patience(self)
+                if not left:
+                    left = self._lost(wanted, seen, tokens)
+            except (StoreUnavailableError, FencedError) as error:
+                # What was on its way is unknown now, and Redis may have lost rows: begin again, from what it holds.
+                patience.bear(error)
+
+    def _lost(
+        self, wanted: Mapping[str, Latest | None], seen: Mapping[str, Marker], tokens: Collection[str]
+    ) -> dict[str, Latest | None]:
+        """What this run has done and Redis has lost again meanwhile: its markers are gone, or as they were before."""
+        now = read_markers(self.store, self.namespace)
+        return {
+            field: latest
+            for field, latest in wanted.items()
+            if latest
+            and ((marker := now.get(field)) is None or marker.token not in tokens)
+            and (marker is None or (field in seen and marker.token == seen[field].token))
+        }
+
+    def patiently(self, step: Callable[[], None]) -> None:
+        """Does a step that may be repeated."""
+        patience = _Patience(self)
+        while True:
+            try:
+                return step()
+            except StoreUnavailableError as error:
+                patience.bear(error)
+
+    def _plan_under(
+        self, writer: Writer, wanted: Mapping[str, Latest | None], seen: Mapping[str, Marker]
+    ) -> list[Planned]:
+        held = {}
+        for field, latest in wanted.items():
+            before = seen.get(field)
+            held[field] = latest, writer.acquire(field, [before.token] if before else [])
+        with writer.keep():
+            return self.planned(held)
+
+    def planned(self, wanted: Mapping[str, tuple[Latest | None, Marker | None]]) -> list[Planned]:
+        """The difference of each field, from its marker. Raises DataError when a guard refuses one of them."""
+        found = []
+        for field, (latest, marker) in wanted.items():
+            entity = latest.view.entity.name if latest else marker.entity if marker else ""
+            server = fingerprint(self.store)
+            online, reason = self._online(field, entity, marker, server)
+            spool = latest.spool if latest else empty_spool(self.folder / f"{field}.gone")
+            found.append(
+                Planned(
+                    view=view_id(*split_field(field)),
+                    field=field,
+                    entity=entity,
+                    latest=latest,
+                    before=marker,
+                    server=server,
+                    online=online,
+                    difference=self.comparison.difference(spool, online),
+                    read_back=reason,
+                )
+            )
+        for each in found:
+            self._guard(each)
+        return found
+
+    def _online(self, field: str, entity: str, marker: Marker | None, server: str | None) -> tuple[Spool, str | None]:
+        """What is online of a field; and why Redis had to be asked, None when it is remembered."""
+        reason = "nothing is remembered here"
+        if self.terms.full:
+            reason = "asked for"
+        elif marker is None:
+            reason = "it has no marker"
+        elif server is None:
+            reason = "Redis does not say whether it has evicted keys (INFO)"
+        elif self.states:
+            remembered = self.states.load(view_id(*split_field(field)), marker.token, server, self.folder)
+            if isinstance(remembered, Spool):
+                return remembered, None
+            reason = remembered
+        return read_back(self.store, self.namespace, entity, field, self.folder / f"{field}.online"), reason
+
+    def _guard(self, planned: Planned) -> None:
+        gone, online = planned.difference.removals.rows, planned.online.rows
+        if planned.latest and gone > self.terms.allow_shrink * online:
+            share = f"{gone / online:.0%}"
+            if not planned.rows:
+                return  # --allow-empty says so
+            raise DataError(
+                f"{planned.view} would lose {gone:,} of its {online:,} entities ({share}): "
+                f"more than {self.terms.allow_shrink:.0%} vanish at once",
+                f"if that is meant, give --allow-shrink {math.ceil(100 * gone / online) / 100:g}",
+            )
+
+    def _apply(self, writer: Writer, planned: Planned) -> ViewSynced:
+        started = time.monotonic()
+        field, todo, latest = planned.field, planned.difference, planned.latest
+        changes = todo.writes.rows + todo.removals.rows
+        if changes:
+            opened = replace(planned.before or Marker(entity=planned.entity), state="open", token=writer.token)
+            writer.write(field, self._marker(field, opened))
+        rows = size = 0
+        for portion_rows, portion_size in writer.send(field, self._portions(field, todo)):
+            rows, size = rows + portion_rows, size + portion_size
+            self.progress(planned, rows, size)
+        if rows < changes:
+            written = min(rows, todo.writes.rows)
+            self._save(planned, writer.token, self.comparison.overlay(planned.online, todo, written, rows - written))
+            raise StoppedError(
+                f"stopped in {planned.view} after {rows:,} of {changes:,} changes",
+                "the next `syncer sync` goes on there",
+            )
+        if self.terms.wait_replicas:
+            writer.wait_for_replicas(self.terms.wait_replicas, REPLICA_SECONDS)
+        if latest is None:
+            writer.write(field, Command(("HDEL", markers_key(self.namespace), field)), release=True)
+        else:
+            complete = Marker(
+                state="done",
+                token=writer.token,
+                entity=planned.entity,
+                as_of=self.instant.as_of,
+                clock=self.instant.clock,
+                newest_available_at=latest.newest_available_at,
+                rows=planned.rows,
+                complete_through=latest.view.highest_number,
+            )
+            writer.write(field, self._marker(field, complete), release=True)
+            self._save(planned, writer.token, latest.spool)
+        return ViewSynced(
+            view=planned.view,
+            rows=planned.rows,
+            written=todo.writes.rows,
+            removed=todo.removals.rows,
+            bytes=size,
+            seconds=time.monotonic() - started,
+            read_back=planned.read_back,
         )
 
+    def _portions(self, field: str, todo: Difference) -> Iterator[Encoded | Removed]:
+        """The changes in transactions, writes first, no faster than the terms allow; an end when told to stop."""
+        rows, pause, due = TRANSACTION_ROWS, 0.0, time.monotonic()
+        if self.terms.max_rows_per_second:
+            rows, pause = min(rows, self.terms.max_rows_per_second // 10 + 1), 1 / self.terms.max_rows_per_second
+        name = field.encode()
+        writes: Iterator[Encoded | Removed] = (
+            portion
+            for batch in todo.writes.batches()
+            for portion in Encoded(keys=batch.column(0), field=name, messages=batch.column(1)).portions(
+                rows, TRANSACTION_BYTES
+            )
+        )
+        removals: Iterator[Encoded | Removed] = (
+            portion
+            for batch in todo.removals.batches()
+            for portion in Removed(keys=batch.column(0), field=name).portions(rows)
+        )
+        for portion in chain(writes, removals):
+            if self.stopped():
+                return
+            time.sleep(max(0.0, due - time.monotonic()))
+            due = max(due, time.monotonic()) + portion.rows * pause
+            yield portion
 
-def _retire(store: Store, namespace: str, field: str, marker: Marker) -> ViewSynced:
-    """Removes a view version that the registry no longer has: its field of every entity, then its marker."""
-    started = time.monotonic()
-    removed = sum(store.delete_fields(keys, field) for keys in store.scan(key_prefix(namespace, marker.entity)))
-    store.delete_fields([markers_key(namespace)], field)
-    view = view_id(*split_field(field))
-    return ViewSynced(view=view, rows=0, removed=removed, bytes=0, seconds=time.monotonic() - started)
+    def _marker(self, field: str, marker: Marker) -> Command:
+        return Command(("HSET", markers_key(self.namespace), field, marker.to_bytes()))
+
+    def _save(self, planned: Planned, token: str, online: Spool) -> None:
+        if self.states and planned.server:
+            try:
+                self.states.save(planned.view, token, planned.server, online)
+            except OSError as error:
+                logger.warning("%s: nothing is remembered: %s", planned.view, error.strerror or error)

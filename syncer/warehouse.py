@@ -21,15 +21,13 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from syncer.encode import Encoded, Encoder, select_list
 from syncer.errors import DataError, WarehouseError, WarehouseLockedError
 from syncer.feature import FeatureView
+from syncer.keyspace import field_name
 from syncer.manifest import DeclaredView
-
-#: Rows in one Arrow batch: enough that per-batch work vanishes, little enough that a few batches fit any memory.
-BATCH_ROWS = 20_480
+from syncer.spool import BATCH_ROWS, SCHEMA, Spool, SpoolWriter
 
 #: Seconds to wait for another process to give the DuckDB file back.
 LOCK_SECONDS = 20.0
@@ -37,39 +35,20 @@ LOCK_SECONDS = 20.0
 #: Batches encoded at the same time; numpy and Arrow work without the interpreter's lock.
 _ENCODERS = 2
 
-_KEY = pa.large_binary()
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 #: What DuckDB says of a file that another process holds, with that process if it can tell.
 _LOCKED = re.compile(r"Could not set lock on file(?:.*held in (.+? \(PID \d+\)))?")
 
-_SCHEMA = pa.schema([("key", _KEY), ("message", pa.large_binary())])
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spool:
-    """The latest values of one feature view version, encoded, in an Arrow file on local disk."""
+class Latest:
+    """The latest values of one feature view version at one instant, encoded."""
 
     view: FeatureView
-    field: bytes
-    path: Path
-    rows: int
+    field: str
+    spool: Spool
     newest_available_at: datetime | None  # in UTC; of the whole history, not later than the instant asked for
-
-    def batches(self) -> Iterator[Encoded]:
-        """The rows again, at most BATCH_ROWS at a time; memory-mapped."""
-        with pa.memory_map(str(self.path)) as source, pa.ipc.open_stream(source) as reader:
-            for batch in reader:
-                yield Encoded(keys=batch.column(0), field=self.field, messages=batch.column(1))
-
-    def without(self, keys: Iterable[list[bytes]]) -> list[bytes]:
-        """Those of ``keys`` that no row has, each once."""
-        given = pa.chunked_array((pa.array(some, _KEY) for some in keys), _KEY).unique()
-        if not len(given):
-            return []
-        own = pa.chunked_array((batch.keys for batch in self.batches()), _KEY)
-        spare: list[bytes] = given.filter(pc.invert(pc.is_in(given, value_set=own))).to_pylist()
-        return spare
 
 
 class Warehouse:
@@ -78,31 +57,34 @@ class Warehouse:
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
 
-    def spool(self, declared: DeclaredView, encoder: Encoder, as_of: datetime, folder: Path) -> Spool:
+    def spool(
+        self, declared: DeclaredView, encoder: Encoder, as_of: datetime, folder: Path, allow_empty: bool = False
+    ) -> Latest:
         """Reads the latest values at ``as_of``, encodes them and writes them into ``folder``.
 
         Raises WarehouseError when a relation or column is missing, and DataError when the rows cannot be an exact
-        mirror: none at all, two of one key, or values that ``encoder`` refuses.
+        mirror: none at all (unless ``allow_empty``), two of one key, or values that ``encoder`` refuses.
         """
         view = encoder.view
         path = folder / f"{view.id}.arrow"
         with _warehouse_errors(view.id):
             self._connection.execute("set variable feature_warehouse_now = $now", {"now": as_of.isoformat()})
             newest = self._newest_available_at(declared, as_of)
-            rows = _write(path, _encoded(self._latest_values(declared, view), encoder))
-            repeated, example = self._repeated_keys(path)
-        if rows == 0:
+            spool = _write(path, _encoded(self._latest_values(declared, view), encoder))
+            repeated, example = self._repeated_keys(spool)
+        if spool.rows == 0 and not allow_empty:
             raise DataError(
                 f"the latest-value view of {view.id} is empty at {as_of.isoformat()}",
-                "serving nothing is rarely meant: look at its history, its ttl and the clock (--now)",
+                "serving nothing is rarely meant: look at its history, its ttl and the clock (--now); "
+                "or give --allow-empty",
             )
         if repeated:
             raise DataError(
-                f"the latest-value view of {view.id} has {repeated:,} of {rows:,} rows whose key another row has too, "
-                f"for instance {example}",
+                f"the latest-value view of {view.id} has {repeated:,} of {spool.rows:,} rows "
+                f"whose key another row has too, for instance {example}",
                 f"make {declared.latest_name} with feature_warehouse.latest_values: one row per entity",
             )
-        return Spool(view=view, field=encoder.field, path=path, rows=rows, newest_available_at=newest)
+        return Latest(view=view, field=field_name(view.name, view.version), spool=spool, newest_available_at=newest)
 
     def add(self, name: str, rows: Any) -> dict[str, str]:
         """Makes ``rows`` readable as the table ``name``; returns {column: DuckDB type}.
@@ -159,14 +141,13 @@ class Warehouse:
         ((newest,),) = self._connection.execute(query, {"now": as_of}).fetchall()
         return None if newest is None else _EPOCH + timedelta(microseconds=newest)
 
-    def _repeated_keys(self, path: Path) -> tuple[int, str]:
+    def _repeated_keys(self, spool: Spool) -> tuple[int, str]:
         """How many rows have the key of an earlier one, and one such key."""
-        with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as rows:
-            self._connection.register("spooled", rows)
-            repeated = "select key, count(*) as n from spooled group by key having n > 1"
-            query = f"select coalesce(sum(n - 1), 0)::bigint, coalesce(min(key), '') from ({repeated})"
-            ((count, example),) = self._connection.execute(query).fetchall()
-            self._connection.unregister("spooled")
+        self._connection.register("spooled", pa.RecordBatchReader.from_batches(SCHEMA, spool.batches()))
+        repeated = "select key, count(*) as n from spooled group by key having n > 1"
+        query = f"select coalesce(sum(n - 1), 0)::bigint, coalesce(min(key), '') from ({repeated})"
+        ((count, example),) = self._connection.execute(query).fetchall()
+        self._connection.unregister("spooled")
         return count, example.decode(errors="replace")
 
 
@@ -212,13 +193,11 @@ def _encoded(batches: Iterable[pa.RecordBatch], encoder: Encoder) -> Iterator[En
             yield running.popleft().result()
 
 
-def _write(path: Path, batches: Iterable[Encoded]) -> int:
-    rows = 0
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, _SCHEMA) as writer:
+def _write(path: Path, batches: Iterable[Encoded]) -> Spool:
+    with SpoolWriter(path) as writer:
         for batch in batches:
-            rows += batch.rows
-            writer.write_batch(pa.record_batch([batch.keys, batch.messages], schema=_SCHEMA))
-    return rows
+            writer.add(batch.keys, batch.messages)
+    return writer.spool
 
 
 def _connect(database: Path) -> duckdb.DuckDBPyConnection:

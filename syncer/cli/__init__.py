@@ -49,8 +49,10 @@ def main() -> None:
 for command in (
     registering.register,
     registering.check,
+    mirror.plan_command,
     mirror.sync_command,
     mirror.verify_command,
+    mirror.drop_command,
     reading.get,
     training.training_set,
     server.redis,

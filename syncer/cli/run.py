@@ -53,7 +53,7 @@ def mirror_command(name: str) -> Callable[[Callable[..., None]], click.Command]:
             now: datetime | None,
             **own: Any,
         ) -> None:
-            command(_prepare(project_dir, profiles_dir, target, select, namespace, now), **own)
+            command(run=_prepare(project_dir, profiles_dir, target, select, namespace, now), **own)
 
         return call
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import redis
 
 from tests.support import demo as demos
 from tests.support import shop as shops
@@ -29,3 +31,10 @@ def shop(built_shop: Shop, tmp_path: Path, redis_url: str) -> Shop:
 def demo(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]) -> Demo:
     """The demo, run once; not to be changed."""
     return demos.run(tmp_path_factory.mktemp("demo") / "clone", free_port())
+
+
+@pytest.fixture
+def server(shop: Shop) -> Iterator[Any]:
+    """A client on the shop's Redis."""
+    with redis.Redis.from_url(shop.redis_url) as client:
+        yield client

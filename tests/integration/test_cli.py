@@ -182,11 +182,11 @@ def test_on_a_terminal_sync_tells_its_progress_on_stderr(shop: Shop, monkeypatch
     monkeypatch.setattr(_NamedTextIOWrapper, "isatty", lambda _: True)
     result = shop.try_syncer("sync")
     assert [line.partition(" in ")[0] for line in result.stderr.splitlines()] == [
-        "orders.v1: 3 rows",
-        "stock.v1: 2 rows",
-        "visits.v1: 2 rows",
+        "orders.v1: 3 of 3 rows",
+        "stock.v1: 2 of 2 rows",
+        "visits.v1: 2 of 2 rows",
     ]
-    assert "orders.v1: 3 rows" not in result.stdout
+    assert "orders.v1: 3 of 3 rows" not in result.stdout
     assert shop.try_syncer("sync", "--json").stderr == ""
 
 
@@ -212,10 +212,11 @@ def test_json_of_each_command(synced: Shop) -> None:
     }
     assert sync["seconds"] > 0
     assert [view["view"] for view in sync["views"]] == views
-    assert sync["views"][0].keys() == {"view", "rows", "removed", "bytes", "seconds"}
+    assert sync["views"][0].keys() == {"view", "rows", "written", "removed", "bytes", "seconds", "read_back"}
     assert synced.json("verify") == {
         "namespace": "shop_dev",
         "differences": 0,
+        "repaired": [],
         "views": [
             {"view": view, "rows": rows, "missing": 0, "different": 0, "extra": 0, "examples": []}
             for view, rows in zip(views, (3, 2, 2), strict=True)

@@ -11,10 +11,11 @@ import pyarrow as pa
 import pytest
 import redis
 
-from syncer.encode import Encoded
-from syncer.errors import StoreError, StoreRefusedError, StoreUnavailableError
+from syncer.encode import Encoded, Removed
+from syncer.errors import FencedError, StoreError, StoreRefusedError, StoreUnavailableError
+from syncer.resp import command
 from syncer.server import EmbeddedServer
-from syncer.store import CHUNK, Store, _translated
+from syncer.store import CHUNK, Fence, Session, Store, _translated
 
 BINARY = pa.large_binary()
 
@@ -25,62 +26,143 @@ def store(redis_url: str) -> Iterator[Store]:
         yield made
 
 
+def removed(first: int, rows: int) -> Removed:
+    return Removed(keys=batch(first, rows).keys, field=b"f:1")
+
+
 def batch(first: int, rows: int) -> Encoded:
     keys = [f"k:{number}".encode() for number in range(first, first + rows)]
     return Encoded(keys=pa.array(keys, BINARY), field=b"f:1", messages=pa.array([b"m"] * rows, BINARY))
 
 
-def test_batches_are_acknowledged_in_order_with_their_rows_and_bytes(store: Store) -> None:
-    batches = [batch(first, rows) for first, rows in ((0, 3), (3, 0), (3, 5000), (5003, 1))]
-    assert list(store.send(batches)) == [(each.rows, len(each.commands())) for each in batches]
-    assert store.field_of_each([b"k:0", b"k:5003", b"k:5004"], b"f:1") == [b"m", b"m", None]
+@pytest.fixture
+def session(store: Store) -> Iterator[Session]:
+    (made,) = store.sessions()
+    made.call("HSET", FENCE.key, FENCE.token, "us")
+    with closing(made):
+        yield made
+
+
+FENCE = Fence("lease", "token", (command("PEXPIRE", "lease", 60_000), command("PEXPIRE", "none", 60_000)))
+
+
+def test_batches_are_acknowledged_in_order_with_their_rows_and_bytes(store: Store, session: Session) -> None:
+    batches = [batch(first, rows) for first, rows in ((0, 3), (3, 1), (4, 5000), (5004, 1))]
+    assert list(session.send(FENCE, batches)) == [(each.rows, len(each.commands())) for each in batches]
+    assert store.field_of_each([b"k:0", b"k:5004", b"k:5005"], b"f:1") == [b"m", b"m", None]
+    assert list(session.send(FENCE, [removed(0, 1)])) == [(1, len(removed(0, 1).commands()))]
+    assert store.field_of_each([b"k:0"], b"f:1") == [None]
+    assert session.call("PTTL", "lease") > 50_000
 
 
 @pytest.mark.parametrize("refused", range(10))
-def test_a_refused_row_is_named_whichever_batch_it_is_in(refused: int, store: Store) -> None:
+def test_a_refused_row_is_named_whichever_batch_it_is_in(refused: int, store: Store, session: Session) -> None:
     """Replies to later batches come along with those to earlier ones."""
-    store.set(f"k:{refused}", b"theirs")
+    session.call("SET", f"k:{refused}", b"theirs")
     with pytest.raises(StoreRefusedError, match=f"refused the key k:{refused}: WRONGTYPE"):
-        list(store.send(batch(first, 2) for first in range(0, 10, 2)))
-    store.set("k:0", b"")  # the store is as good as before
+        list(session.send(FENCE, (batch(first, 2) for first in range(0, 10, 2))))
 
 
-def test_a_sender_that_stops_half_way_leaves_no_replies_behind(store: Store) -> None:
-    sending: Any = store.send(batch(first, 2) for first in range(0, 10, 2))
-    next(sending)
-    sending.close()
-    assert store.get("k") is None
+def test_a_batch_without_memory_for_it_is_not_begun(
+    free_port: Callable[[], int],
+) -> None:
+    with EmbeddedServer(port=free_port()) as server, closing(Store(server.url)) as store:
+        (session,) = store.sessions()
+        session.call("HSET", FENCE.key, FENCE.token, "us")
+        session.call("CONFIG", "SET", "maxmemory", 1)
+        with pytest.raises(StoreRefusedError, match="refused the key k:0: OOM"):
+            list(session.send(FENCE, [batch(0, 10)]))
+        session.close()
+        assert store.field_of_each([b"k:0"], b"f:1") == [None]
 
 
-def test_more_keys_than_fit_into_one_pipeline(store: Store) -> None:
+@pytest.mark.parametrize("fallen", [("DEL", "lease"), ("FLUSHALL",), ("RENAME", "lease", "elsewhere")])
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_once_the_fence_has_fallen_nothing_is_executed(
+    fallen: tuple[str, ...], after: int, store: Store, session: Session
+) -> None:
+    (other,) = store.sessions()
+
+    def batches() -> Iterator[Encoded]:
+        for number in range(4):
+            if number == after + 1:  # the one before waits for its replies
+                other.call(*fallen)
+            yield batch(number, 1)
+
+    with pytest.raises(FencedError, match="another run has taken over"):
+        list(session.send(FENCE, batches()))
+    other.close()
+    assert store.field_of_each([b"k:0", b"k:1", b"k:2", b"k:3"], b"f:1")[after + 1 :] == [None] * (3 - after)
+
+
+def test_a_transaction_that_was_begun_dies_with_the_fence(store: Store, session: Session) -> None:
+    """The very moment between the check and the EXEC."""
+    (other,) = store.sessions()
+    send = session._send
+
+    def send_late(*buffers: Any) -> None:
+        if buffers[-1] == tail:
+            other.call("HDEL", "lease", "token")
+            other.call("HSET", "lease", "other", "x")
+        send(*buffers)
+
+    tail = b"".join(FENCE.renewal) + command("EXEC")
+    session._send = send_late  # type: ignore[method-assign]
+    with pytest.raises(FencedError):
+        list(session.send(FENCE, [batch(0, 10)]))
+    other.close()
+    assert store.field_of_each([b"k:0", b"k:9"], b"f:1") == [None, None]
+
+
+def test_a_session_does_not_outlive_its_connection(store: Store, session: Session) -> None:
+    """The library would open another one, on which nothing is known of what was sent before."""
+    (other,) = store.sessions()
+    other.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    other.close()
+    for _ in range(2):
+        with pytest.raises(StoreUnavailableError):
+            session.call("PING")
+
+
+def test_more_keys_than_fit_into_one_pipeline(store: Store, session: Session) -> None:
     rows = 2 * CHUNK + 1
-    list(store.send([batch(0, rows)]))
+    list(session.send(FENCE, [batch(0, rows)]))
     keys = [f"k:{number}".encode() for number in range(rows)]
     assert store.field_of_each(keys, "f:1") == [b"m"] * rows
     found = [key for some in store.scan("k:") for key in some]
     assert set(found) == set(keys)
-    assert store.delete_fields([*keys, b"k:none"], b"f:1") == rows
-    assert list(store.scan("k:")) == []
+    session.call("SET", "k:7", "x")
+    with pytest.raises(StoreRefusedError, match="refused the key k:7: WRONGTYPE"):
+        store.field_of_each(keys, "f:1")
+    assert store.field_of_each([b"k:8"], "f:1") == [b"m"]
 
 
-def test_a_scan_takes_its_prefix_literally(store: Store) -> None:
+def test_a_scan_takes_its_prefix_literally(store: Store, session: Session) -> None:
     for key in ("a*b[c]?\\^:1", "aXb[c]?\\^:1", "a*bc?\\^:1"):
-        store.set(key, b"")
+        session.call("SET", key, b"")
     assert list(store.scan("a*b[c]?\\^:")) == [[b"a*b[c]?\\^:1"]]
+
+
+def test_a_value_is_exchanged_only_for_the_one_that_was_read(store: Store) -> None:
+    assert store.exchange("doc", None, b"1", "hash", {"revision": b"a"})
+    assert store.exchange("doc", None, b"1", "hash", {"revision": b"a"})  # it is there already
+    assert not store.exchange("doc", None, b"2", "hash", {"revision": b"b"})
+    assert store.exchange("doc", b"1", b"2", "hash", {"revision": b"b"})
+    assert (store.get("doc"), store.hash_fields("hash")) == (b"2", {b"revision": b"b"})
 
 
 def test_after_a_restart_of_redis_the_store_goes_on(tmp_path: Path, free_port: Callable[[], int]) -> None:
     port = free_port()
     with closing(Store(f"redis://127.0.0.1:{port}/0")) as store:
         with EmbeddedServer(port=port, directory=tmp_path):
-            store.set("k", b"v")
+            store.exchange("k", None, b"v", "h", {"f": b"v"})
         with EmbeddedServer(port=port, directory=tmp_path):
             assert store.get("k") == b"v"
-            assert sum(rows for rows, _ in store.send([batch(0, 2)])) == 2
+            assert store.field_of_each([b"h", b"x"], "f") == [b"v", None]
         with pytest.raises(StoreUnavailableError, match=f"there is no Redis at 127.0.0.1:{port}"):
             store.get("k")
         with EmbeddedServer(port=port, directory=tmp_path):
-            assert store.field_of_each([b"k:0", b"k:1"], "f:1") == [b"m", b"m"]
+            assert store.field_of_each([b"h", b"x"], "f") == [b"v", None]
 
 
 def error_classes(of: type[Exception]) -> Iterator[type[Exception]]:

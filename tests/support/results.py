@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import redis
 from click.testing import Result
+
+from tests.support.shop import Shop
 
 
 def assert_refused(result: Result, message: str, hint: str) -> None:
@@ -27,3 +30,22 @@ def contents(url: str) -> dict[bytes, Any]:
         return {
             key: client.hgetall(key) if client.type(key) == b"hash" else client.get(key) for key in client.scan_iter()
         }
+
+
+def differences(shop: Shop) -> dict[str, tuple[int, int, int]]:
+    """What `syncer verify` finds: {view: (missing, different, extra)} of the views that differ."""
+    result = shop.try_syncer("verify", "--json")
+    found = json.loads(result.stdout)
+    assert result.exit_code == (1 if found["differences"] else 0)
+    assert found["differences"] == sum(view["missing"] + view["different"] + view["extra"] for view in found["views"])
+    counts = {view["view"]: (view["missing"], view["different"], view["extra"]) for view in found["views"]}
+    return {view: count for view, count in counts.items() if any(count)}
+
+
+def assert_mirrored(shop: Shop) -> None:
+    assert differences(shop) == {}
+
+
+def marker(server: Any, field: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(server.hget("shop_dev:#markers", field))
+    return found

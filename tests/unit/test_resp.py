@@ -1,4 +1,4 @@
-"""resp: commands as bytes, one-line replies counted, errors found wherever the stream is torn."""
+"""resp: commands as bytes, one-line replies read, errors found wherever the stream is torn."""
 
 from __future__ import annotations
 
@@ -8,10 +8,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncer.resp import ReplyCounter, command
+from syncer.resp import Replies, ReplyError, command, errors
 
-STREAM = b":1\r\n+OK\r\n-OOM command not allowed\r\n:-1\r\n:0\r\n-MOVED 3999 127.0.0.1:6381\r\n-ERR \xff\r\n:0\r\n"
+LINES = [b":1", b"+OK", b"-OOM command not allowed", b":-1", b":0", b"-MOVED 3999 127.0.0.1:6381", b"-ERR \xff", b"*-1"]
 ERRORS = [(2, "OOM command not allowed"), (5, "MOVED 3999 127.0.0.1:6381"), (6, "ERR \ufffd")]
+
+VALUES = [b"", None, b"a", b"$5\r\nab", "WRONGTYPE kind", b"x" * 70, None, b"-ERR", "ERR"]
+BULK = b"".join(
+    b"$-1\r\n"
+    if value is None
+    else b"-%b\r\n" % value.encode()
+    if isinstance(value, str)
+    else b"$%d\r\n%b\r\n" % (len(value), value)
+    for value in VALUES
+)
+
+
+def torn(stream: bytes, cuts: list[int]) -> Replies:
+    """Replies that come in pieces; more of them than there are is a failure."""
+    edges = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
+    pieces = iter([stream[start:end] for start, end in itertools.pairwise(edges)])
+    return Replies(lambda: next(pieces))
 
 
 @pytest.mark.parametrize(
@@ -27,32 +44,26 @@ def test_a_command_is_an_array_of_bulk_strings(args, encoded):
     assert command(*args) == encoded
 
 
-def test_every_error_is_found_with_its_place_in_the_stream():
-    replies = ReplyCounter()
-    assert replies.feed(STREAM) == 8
-    assert replies.errors == ERRORS
+@given(st.lists(st.integers(0, 100), max_size=8), st.integers(0, len(LINES)))
+def test_it_does_not_matter_where_the_stream_is_torn(cuts, first):
+    replies = torn(b"".join(line + b"\r\n" for line in LINES), cuts)
+    assert [*replies.lines(first), *replies.lines(len(LINES) - first)] == LINES
+    assert errors(LINES) == ERRORS
 
 
-def test_a_begun_reply_does_not_count_until_it_ends():
-    replies = ReplyCounter()
-    assert replies.feed(b":1\r\n-ER") == 1
-    assert replies.feed(b"R no\r") == 1
-    assert replies.errors == []
-    assert replies.feed(b"\n:") == 2
-    assert replies.errors == [(1, "ERR no")]
+@given(st.lists(st.integers(0, len(BULK)), max_size=8), st.integers(0, len(VALUES)))
+def test_values_are_what_was_stored_wherever_the_stream_is_torn(cuts, first):
+    replies = torn(BULK + b":1\r\n", cuts)
+    assert [*replies.values(first), *replies.values(len(VALUES) - first), *replies.lines(1)] == [*VALUES, b":1"]
 
 
-@given(st.lists(st.integers(0, len(STREAM)), max_size=8))
-def test_it_does_not_matter_where_the_stream_is_torn(cuts):
-    replies = ReplyCounter()
-    edges = [0, *sorted(cuts), len(STREAM)]
-    for start, end in itertools.pairwise(edges):
-        replies.feed(STREAM[start:end])
-    assert (replies.count, replies.errors) == (8, ERRORS)
+def test_an_error_is_no_value():
+    refused, value = torn(b"-ERR\r\n$4\r\n-ERR\r\n", []).values(2)
+    assert isinstance(refused, ReplyError)
+    assert value == b"-ERR"
 
 
-def test_a_long_stream_of_integers_is_counted():
-    replies = ReplyCounter()
-    for _ in range(100):
-        replies.feed(b":0\r\n" * 1000)
-    assert (replies.count, replies.errors) == (100_000, [])
+def test_more_lines_than_were_asked_for_wait():
+    replies = torn(b":0\r\n" * 100_000, [65_536])
+    assert len(replies.lines(10)) == 10
+    assert len(replies.lines(99_990)) == 99_990
