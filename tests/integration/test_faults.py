@@ -1,0 +1,328 @@
+"""Whatever goes wrong in the middle of a run, in the end Redis is the warehouse, or the run says that it is not.
+
+Real servers, real processes, real sockets. After each fault `Runs.assert_exact` compares every value both ways and
+looks for stray keys. `tests/support/runs.py` has the runs that are killed and stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+import redis
+
+from syncer import lease, sync
+from syncer.errors import StoppedError, StoreError, StoreRefusedError, StoreUnavailableError, WarehouseLockedError
+from syncer.server import EmbeddedServer
+from tests.support.projects import ROOT
+from tests.support.proxy import Proxy
+from tests.support.runs import Runs
+from tests.support.shop import Shop
+
+
+@pytest.fixture(autouse=True)
+def many_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sync, "TRANSACTION_ROWS", 16)
+    monkeypatch.setattr(lease, "LEASE_SECONDS", 1.0)
+
+
+@pytest.fixture
+def runs(shop: Shop) -> Runs:
+    """The shop with some hundred visitors, synced once and changed since."""
+    made = Runs(shop.folder, shop.redis_url, timeout=1.0)
+    made.change(1)
+    made.sync()
+    made.change(2)
+    return made
+
+
+def during(runs: Runs, event: Callable[[], Any], **options: Any) -> list[Any]:
+    """A run with ``event`` after its third transaction."""
+    transactions = 0
+
+    def progress(*_: Any) -> None:
+        nonlocal transactions
+        transactions += 1
+        if transactions == 3:
+            event()
+
+    done = runs.sync(progress=progress, **options)
+    assert transactions >= 3
+    return done
+
+
+# --- processes that end
+
+
+def scenario(shop: Shop, name: str, points: int) -> str:
+    command = [sys.executable, "-m", "tests.support.runs", str(shop.folder), shop.redis_url, name, str(points)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def test_a_run_may_be_killed_anywhere(shop: Shop) -> None:
+    """120 seams: in the middle of a transaction's bytes, between data, marker and state, while removing."""
+    assert "killed 120 of 120 runs" in scenario(shop, "kill", 120)
+
+
+def test_a_run_that_was_stopped_wakes_up_after_another_one_and_writes_nothing(shop: Shop) -> None:
+    assert "10 of 10 sleepers were refused" in scenario(shop, "stop", 10)
+
+
+def test_told_to_stop_a_run_ends_between_transactions_and_the_next_one_sends_the_rest(runs: Runs) -> None:
+    told: list[int] = []
+    with pytest.raises(StoppedError, match=r"stopped in visits.v1 after \d+ of \d+ changes"):
+        during(runs, lambda: told.append(1), stopped=lambda: bool(told))
+    rest = {view.view: view for view in runs.sync()}["visits.v1"]
+    assert rest.read_back is None
+    assert 0 < rest.written < 170
+    runs.assert_exact()
+
+
+def test_told_to_stop_while_it_removes(runs: Runs) -> None:
+    with duckdb.connect(str(runs.folder / "shop.duckdb")) as connection:
+        connection.execute("delete from visits_v1 where customer_id between 120 and 250")
+    runs.sync()
+    told: list[int] = []
+
+    def tell(planned: sync.Planned, rows: int, _: int) -> None:
+        if rows > planned.difference.writes.rows + 20:
+            told.append(1)
+
+    with duckdb.connect(str(runs.folder / "shop.duckdb")) as connection:
+        connection.execute("delete from visits_v1 where customer_id >= 100")
+    with pytest.raises(StoppedError):
+        runs.sync(progress=tell, stopped=lambda: bool(told))
+    runs.change(9)
+    assert {view.read_back for view in runs.sync()} == {None}
+    runs.assert_exact()
+
+
+# --- Redis
+
+
+def test_redis_is_flushed_in_the_middle(runs: Runs) -> None:
+    with redis.Redis.from_url(runs.url) as server:
+        during(runs, server.flushall)  # by then, two of the views were done
+    runs.assert_exact()
+
+
+@pytest.fixture
+def own(runs: Runs, tmp_path: Path, free_port: Callable[[], int]) -> Iterator[EmbeddedServer]:
+    """The runs on a server of their own, which keeps its data."""
+    server = EmbeddedServer(port=free_port(), directory=tmp_path / "redis").start()
+    runs.url = server.url
+    runs.change(1)
+    runs.sync()
+    runs.change(2)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_redis_is_killed_and_comes_back_in_the_middle(keep: bool, own: EmbeddedServer, runs: Runs) -> None:
+    def restart() -> None:
+        own._process.kill()  # type: ignore[union-attr]
+        own._process.wait()  # type: ignore[union-attr]
+        if not keep:
+            for path in (own.directory or Path()).glob("appendonly*"):
+                path.unlink()
+        own.stop()
+        threading.Timer(0.3, own.start).start()
+
+    done = {view.view: view for view in during(runs, restart)}
+    assert done["visits.v1"].read_back
+    runs.assert_exact()
+
+
+def test_redis_stays_away(own: EmbeddedServer, runs: Runs) -> None:
+    with pytest.raises(StoreUnavailableError, match="there is no Redis"):
+        during(runs, own.stop, deadline=0.5)
+    own.start()
+    runs.sync()
+    runs.assert_exact()
+
+
+def test_memory_is_full(own: EmbeddedServer, runs: Runs) -> None:
+    with redis.Redis.from_url(own.url) as server:
+        with pytest.raises(StoreRefusedError, match="OOM"):
+            during(runs, lambda: server.config_set("maxmemory", 1))
+        server.config_set("maxmemory", 0)
+    runs.sync()
+    runs.assert_exact()
+
+
+def test_a_redis_that_evicts_is_refused_or_read_back(own: EmbeddedServer, runs: Runs) -> None:
+    with redis.Redis.from_url(own.url) as server:
+        server.config_set("maxmemory-policy", "allkeys-random")
+        server.config_set("maxmemory", server.info("memory")["used_memory"] - 20_000)
+        with pytest.raises(StoreError, match="evicts any key when its memory is full"):
+            runs.sync()
+        server.config_set("maxmemory-policy", "allkeys-random")
+        with contextlib.suppress(redis.RedisError):
+            server.set("another", "x")
+        assert server.info("stats")["evicted_keys"]
+        server.config_set("maxmemory-policy", "noeviction")
+        server.config_set("maxmemory", 0)
+        server.delete("another")
+    assert all(view.read_back for view in runs.sync())
+    runs.assert_exact()
+
+
+def test_the_primary_becomes_a_replica(own: EmbeddedServer, runs: Runs) -> None:
+    with redis.Redis.from_url(own.url) as server:
+        server.config_set("replica-serve-stale-data", "yes")
+        with pytest.raises(StoreRefusedError, match="READONLY"):
+            during(runs, lambda: server.execute_command("REPLICAOF", "127.0.0.1", "1"))
+        server.execute_command("REPLICAOF", "NO", "ONE")
+    runs.sync()
+    runs.assert_exact()
+
+
+def test_rights_are_taken_away_half_way(own: EmbeddedServer, runs: Runs) -> None:
+    with redis.Redis.from_url(own.url) as server:
+        with pytest.raises(StoreRefusedError, match="no permission"):
+            during(runs, lambda: server.execute_command("ACL", "SETUSER", "default", "-hset"))
+        server.execute_command("ACL", "SETUSER", "default", "+hset")
+    runs.sync()
+    runs.assert_exact()
+
+
+def test_replicas_that_do_not_follow_leave_the_view_open(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sync, "REPLICA_SECONDS", 0.1)
+    monkeypatch.setattr(sync, "_USUAL", sync.Terms())
+    terms = sync.Terms
+    monkeypatch.setattr("tests.support.runs.Terms", lambda **given: terms(**given, wait_replicas=1))
+    with pytest.raises(StoreError, match="0 of 1 replicas"):
+        runs.sync()
+    monkeypatch.setattr("tests.support.runs.Terms", terms)
+    runs.sync()
+    runs.assert_exact()
+
+
+# --- the network
+
+
+@pytest.mark.parametrize("harm", ["reset", "deaf", "loading"])
+def test_the_connection_breaks_at_any_byte(harm: str, runs: Runs) -> None:
+    port = int(runs.url.rpartition(":")[2].partition("/")[0])
+    runs.timeout = 0.3
+    for number, after in enumerate(range(1_000, 13_000, 3_000)):
+        runs.change(3 + number)
+        with Proxy(port, harm, after, victims=1 + number % 2) as proxy:
+            runs.sync(proxy.url, deadline=20)
+            assert proxy.harmed
+        runs.sync()  # the state was the proxy's address's own
+    runs.assert_exact()
+
+
+def test_a_half_open_connection_is_given_up_and_another_one_taken(runs: Runs) -> None:
+    port = int(runs.url.rpartition(":")[2].partition("/")[0])
+    runs.timeout = 0.3
+    with Proxy(port, "hole", 6_000) as proxy:
+        started = time.monotonic()
+        runs.sync(proxy.url)
+        assert proxy.harmed
+        assert time.monotonic() - started < 10
+    runs.assert_exact()
+
+
+def test_a_slow_connection_is_only_slow(runs: Runs) -> None:
+    port = int(runs.url.rpartition(":")[2].partition("/")[0])
+    with Proxy(port, "slow", 100) as proxy:
+        runs.sync(proxy.url)
+        assert proxy.harmed
+    runs.assert_exact()
+
+
+# --- the warehouse
+
+
+def test_dbt_replaces_the_view_during_a_run(runs: Runs) -> None:
+    """The file is free as soon as the rows are read; what is written is the warehouse as it was then."""
+    during(runs, lambda: runs.change(5))
+    done = {view.view: view for view in runs.sync()}
+    assert done["visits.v1"].written
+    runs.assert_exact()
+
+
+def test_a_locked_warehouse_is_waited_for(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = str(runs.folder / "shop.duckdb")
+    code = f"import duckdb, time; held = duckdb.connect({path!r}); print(1, flush=True); time.sleep({{}})"
+    with subprocess.Popen([sys.executable, "-c", code.format(0.8)], stdout=subprocess.PIPE) as writer:
+        assert writer.stdout
+        assert writer.stdout.read(1)
+        runs.sync()
+    monkeypatch.setattr("syncer.warehouse.LOCK_SECONDS", 0.2)
+    with subprocess.Popen([sys.executable, "-c", code.format(60)], stdout=subprocess.PIPE) as writer:
+        assert writer.stdout
+        assert writer.stdout.read(1)
+        with pytest.raises(WarehouseLockedError):
+            runs.sync()
+        writer.kill()
+    runs.assert_exact()
+
+
+# --- this machine
+
+
+def test_a_disk_without_room_for_the_state_costs_only_the_memory_of_it(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("syncer.state.os.replace", full)
+        runs.sync()
+    runs.assert_exact()
+    assert all(view.read_back for view in runs.sync())
+    runs.assert_exact()
+
+
+def test_a_file_size_limit_stops_a_run_before_it_writes(runs: Runs) -> None:
+    before = redis.Redis.from_url(runs.url).hgetall("shop_dev:#markers")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, hard))
+    try:
+        with pytest.raises(Exception, match=r"visits\.v1 cannot be read: .*(File too large|Error)"):
+            runs.sync()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert redis.Redis.from_url(runs.url).hgetall("shop_dev:#markers") == before
+    runs.sync()
+    runs.assert_exact()
+
+
+def test_two_runs_at_once(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of them may be refused; none of them may do harm."""
+    monkeypatch.setattr(lease, "LEASE_SECONDS", 0.5)
+    for number in range(3):
+        runs.change(10 + number)
+        refused: list[StoreError] = []
+
+        def run(refused: list[StoreError] = refused) -> None:
+            try:
+                runs.sync(remember=False)
+            except StoreError as error:
+                refused.append(error)
+
+        threads = [threading.Thread(target=run) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(refused) < 3
+        runs.assert_exact()

@@ -1,0 +1,245 @@
+"""Runs of the engine without the command line and without dbt: quick enough for a hundred of them.
+
+As a program, `python -m tests.support.runs FOLDER URL SCENARIO`, it forks a process for each run of a scenario, kills
+or stops some of them, and ends with exit code 0 when every recovery was complete.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import redis
+
+from syncer import lease, state, sync
+from syncer.errors import StoreError
+from syncer.manifest import load_manifest, read_declarations
+from syncer.registry import load_registry
+from syncer.spool import SpoolWriter
+from syncer.store import Session, Store
+from syncer.sync import Instant, Terms, ViewSynced
+from syncer.verify import verify
+from syncer.warehouse import open_warehouse
+
+AS_OF = datetime(2026, 1, 10, tzinfo=timezone.utc)
+NAMESPACE = "shop_dev"
+
+#: Every 7th visitor leaves and others come with each number; a few hundred rows, in transactions of 16.
+CHURN = (
+    "delete from visits_v1 where customer_id >= 100",
+    "insert into visits_v1 select i, timestamptz '2026-01-09 00:00:00+00', i * {n} from range(100, 300) as t(i) "
+    "where (i + {n}) % 7 > 0",
+    "update stock_v1 set in_stock = {n}",
+)
+
+
+class Runs:
+    """The shop in ``folder`` and the Redis at ``url``."""
+
+    def __init__(self, folder: Path, url: str, timeout: float = 10.0) -> None:
+        self.folder, self.url, self.timeout = folder, url, timeout
+        self.declared = read_declarations(load_manifest(folder / "target/manifest.json")).views
+        self.registry = load_registry(folder / "registry/registry.json", "shop")
+        self._arguments: dict[str, Any] = {"namespace": NAMESPACE, "target": "dev"}
+
+    def warehouse(self) -> Any:
+        return open_warehouse(self.folder / "shop.duckdb")
+
+    def change(self, number: int) -> None:
+        with duckdb.connect(str(self.folder / "shop.duckdb")) as connection:
+            for statement in CHURN:
+                connection.execute(statement.format(n=number))
+
+    def sync(self, url: str | None = None, *, remember: bool = True, **options: Any) -> list[ViewSynced]:
+        terms = Terms(allow_shrink=1.0, **{name: options.pop(name) for name in {*options} & {"deadline", "full"}})
+        with closing(Store(url or self.url, self.timeout)) as store:
+            return list(
+                sync.sync(
+                    self.registry,
+                    self.declared,
+                    self.warehouse(),
+                    store,
+                    instant=Instant(as_of=AS_OF, clock="fixed"),
+                    remember=self.folder / ".syncer" if remember else None,
+                    terms=terms,
+                    **self._arguments,
+                    **options,
+                )
+            )
+
+    def assert_exact(self) -> None:
+        """Redis is the warehouse: by verify, by its markers, and nothing else is there."""
+        with closing(Store(self.url)) as store:
+            found = list(verify(self.registry, self.declared, self.warehouse(), store, now=AS_OF, **self._arguments))
+        assert not [view for view in found if view.differences], found
+        with redis.Redis.from_url(self.url, decode_responses=True) as client:
+            markers = client.hgetall(f"{NAMESPACE}:#markers")
+            assert all('"state": "done"' in text for field, text in markers.items() if field[0] != "#"), markers
+            keys = set(client.scan_iter())
+        with duckdb.connect(str(self.folder / "shop.duckdb"), read_only=True) as connection:
+            connection.execute(f"set TimeZone = 'UTC'; set variable feature_warehouse_now = '{AS_OF.isoformat()}'")
+            customers = "select customer_id from latest_orders_v1 union select customer_id from latest_visits_v1"
+            entities = {f"{NAMESPACE}:customer:{key}" for (key,) in connection.execute(customers).fetchall()}
+            items = connection.execute("select warehouse || '|' || sku from latest_stock_v1").fetchall()
+            entities |= {f"{NAMESPACE}:item:{key}" for (key,) in items}
+        assert keys == entities | {f"{NAMESPACE}:#markers", f"{NAMESPACE}:#registry"}, keys ^ entities
+
+
+def say(words: str) -> None:
+    sys.stderr.write(f"{words}\n")
+
+
+def forked(run: Callable[[], object]) -> int:
+    """The process id of a child that runs ``run``; its exit code: 0 done, 1 refused by the engine, 2 anything else."""
+    child = os.fork()
+    if child:
+        return child
+    code = 2
+    try:
+        run()
+        code = 0
+    except StoreError as error:
+        say(str(error))
+        code = 1
+    except BaseException as error:
+        say(repr(error))
+    finally:
+        os._exit(code)
+
+
+def ended(child: int) -> int:
+    _, status = os.waitpid(child, 0)
+    return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+
+class Seams:
+    """Counts the moments between two steps of a run, and does something at one of them."""
+
+    def __init__(self, at: int, action: Callable[[], object]) -> None:
+        self.passed, self._at, self._action = 0, at, action
+        for owner, name in (
+            (Session, "_send"),
+            (Session, "_lines"),
+            (Session, "call"),
+            (SpoolWriter, "add"),
+            (os, "replace"),
+            (state.StateFolder, "save"),
+            (Store, "exchange"),
+        ):
+            self._between(owner, name)
+
+    def _between(self, owner: Any, name: str) -> None:
+        step = getattr(owner, name)
+
+        def stepped(*args: Any, **kwargs: Any) -> Any:
+            self._pass()
+            if name == "_send" and self.passed == self._at - 1:
+                session, *buffers = args  # half of what was to be sent arrives
+                whole = b"".join(bytes(buffer) for buffer in buffers)
+                session._connection._sock.sendall(whole[: len(whole) // 2])
+                self._pass()
+            result = step(*args, **kwargs)
+            self._pass()
+            return result
+
+        setattr(owner, name, stepped)
+
+    def _pass(self) -> None:
+        self.passed += 1
+        if self.passed == self._at:
+            self._action()
+
+
+def interrupted(runs: Runs, at: int, number: signal.Signals) -> None:
+    """A run that sends itself a signal at its ``at``-th seam."""
+    Seams(at, lambda: os.kill(os.getpid(), number))
+    runs.sync()
+
+
+def count_seams(runs: Runs) -> tuple[int, int]:
+    """How many seams a run has, and which is the first after the warehouse was closed."""
+    counted, count = os.pipe()
+
+    def run() -> None:
+        seams = Seams(-1, lambda: None)
+        closed: list[int] = []
+        mirror = sync._Run.mirror
+
+        def mirroring(*args: Any) -> Any:
+            closed.append(seams.passed)
+            return mirror(*args)
+
+        sync._Run.mirror = mirroring  # type: ignore[method-assign,assignment]
+        runs.sync()
+        os.write(count, f"{seams.passed} {closed[0]}".encode())
+
+    assert ended(forked(run)) == 0
+    seams, first = os.read(counted, 20).split()
+    return int(seams), int(first)
+
+
+def killed_anywhere(runs: Runs, points: int) -> None:
+    """Kills runs at ``points`` seams, spread over a whole run; the next one must mend it."""
+    runs.change(1)
+    runs.sync()
+    runs.change(2)
+    seams, _ = count_seams(runs)
+    chosen = sorted(random.Random(7).sample(range(1, seams + 1), min(points, seams)))
+    died = 0
+    for number, at in enumerate(chosen):
+        runs.change(3 + number)
+        died += ended(forked(partial(interrupted, runs, at, signal.SIGKILL))) == -signal.SIGKILL
+        if number % 4 == 3:  # else the next run that is killed begins with what this one left
+            runs.sync()
+            runs.assert_exact()
+    say(f"killed {died} of {len(chosen)} runs at {seams} seams")
+    assert died >= len(chosen) * 9 // 10
+
+
+def stopped_and_woken(runs: Runs, points: int) -> None:
+    """Stops runs at seams in their middle; another one takes over; the first one wakes up and must write nothing."""
+    lease.LEASE_SECONDS = 0.2
+    runs.change(0)
+    runs.sync()
+    runs.change(1)
+    seams, first = count_seams(runs)
+    refused = 0
+    for number in range(points):
+        runs.change(2 + 2 * number)
+        at = first + 1 + number * (seams - first) * 4 // (5 * points)
+        sleeper = forked(partial(interrupted, runs, at, signal.SIGSTOP))
+        _, status = os.waitpid(sleeper, os.WUNTRACED)
+        assert os.WIFSTOPPED(status), f"run {number} ended by itself: {status}"
+        runs.change(3 + 2 * number)
+        assert ended(forked(runs.sync)) == 0
+        with redis.Redis.from_url(runs.url) as client:
+            before = {key: client.dump(key) for key in client.scan_iter()}
+            os.kill(sleeper, signal.SIGCONT)
+            refused += ended(sleeper) == 1
+            assert {key: client.dump(key) for key in client.scan_iter()} == before
+        runs.assert_exact()
+    say(f"{refused} of {points} sleepers were refused")
+    assert refused == points
+
+
+def main() -> None:
+    folder, url, scenario, points = sys.argv[1:]
+    sync.TRANSACTION_ROWS = 16
+    runs = Runs(Path(folder), url)
+    started = time.monotonic()
+    {"kill": killed_anywhere, "stop": stopped_and_woken}[scenario](runs, int(points))
+    say(f"{time.monotonic() - started:.1f} s")
+
+
+if __name__ == "__main__":
+    main()
