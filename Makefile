@@ -4,6 +4,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/project.stamp
+# Feast, which the tests and measurements compare with, never shares an environment with us.
+FEAST := .venv-feast/requirements.stamp
 
 # What another active environment or a dbt user's shell may have set would steer the commands below elsewhere.
 unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
@@ -18,9 +20,9 @@ help: ## list the targets
 demo: $(READY) ## real flights from dbt to Redis and back, with a training set
 	@scripts/demo.sh
 
-test: lint ## everything CI runs: lint, dbt build with unit tests, pytest with coverage
+test: lint $(FEAST) ## everything CI runs: lint, dbt build with unit tests, pytest with coverage
 	$(BIN)/dbt build
-	$(BIN)/python -m pytest --cov
+	FEAST=required $(BIN)/python -m pytest --cov
 
 lint: $(READY) ## formatting, lint, types, and dbt YAML that dbt v2 can read
 	$(BIN)/ruff format --check
@@ -34,18 +36,21 @@ format: $(READY) ## rewrite Python and SQL in the house's format
 	$(BIN)/ruff check --fix
 	$(BIN)/sqlfmt --no-progressbar models macros tests/dbt
 
-bench: $(READY) ## measure the sync, the point-in-time join and the rolling windows (some five minutes)
+bench: $(READY) $(FEAST) ## measure the sync, the point-in-time join and the rolling windows (some five minutes)
 	$(BIN)/python -m benchmarks.sync
 	$(BIN)/python -m benchmarks.point_in_time
 	$(BIN)/python -m benchmarks.windows 500000
 
-pins: ## write requirements.txt anew (needs uv; UPGRADE=1 takes newer releases)
+pins: ## write both requirements.txt anew (needs uv; UPGRADE=1 takes newer releases)
 	uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.10 --generate-hashes \
 		--no-strip-extras --no-emit-index-url --no-emit-find-links --custom-compile-command 'make pins' \
 		$(if $(UPGRADE),--upgrade) --quiet --output-file requirements.txt
+	uv pip compile tests/feast/requirements.in --universal --python-version 3.10 --generate-hashes \
+		--no-strip-extras --no-emit-index-url --no-emit-find-links --custom-compile-command 'make pins' \
+		$(if $(UPGRADE),--upgrade) --quiet --output-file tests/feast/requirements.txt
 
 clean: ## remove everything that was made here, .venv too
-	rm -rf .venv .run target dbt_packages logs build dist *.duckdb *.duckdb.wal *.duckdb.tmp *.parquet
+	rm -rf .venv .venv-feast .run target dbt_packages logs build dist *.duckdb *.duckdb.wal *.duckdb.tmp *.parquet
 	rm -rf .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -61,4 +66,10 @@ clean: ## remove everything that was made here, .venv too
 
 $(READY): .venv/requirements.stamp pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-index --no-build-isolation --no-deps -e .
+	@touch $@
+
+$(FEAST): tests/feast/requirements.txt | $(READY)
+	@echo "Setting up .venv-feast, once (half a minute)"
+	@$(BIN)/python -m venv --clear .venv-feast
+	@.venv-feast/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/feast/requirements.txt
 	@touch $@

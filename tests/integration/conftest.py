@@ -1,7 +1,8 @@
-"""Fixtures of the integration tests: a shop, built once, with a copy for each test that wants one; the demo."""
+"""Fixtures of the integration tests: a shop, built once, with a copy for each test that wants one; the demo; Feast."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import redis
 
 from tests.support import demo as demos
+from tests.support import feast as peer
 from tests.support import shop as shops
 from tests.support.demo import Demo
 from tests.support.shop import Shop
@@ -38,3 +40,15 @@ def server(shop: Shop) -> Iterator[Any]:
     """A client on the shop's Redis."""
     with redis.Redis.from_url(shop.redis_url) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def feast() -> Iterator[peer.Feast]:
+    """Feast in its own environment. `make test` sets that up; pytest by hand, without it, says what is skipped."""
+    if not peer.PYTHON.exists():
+        missing = "Feast is not installed here; `make .venv-feast/requirements.stamp` does that"
+        if os.environ.get("FEAST") == "required":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    with peer.Feast() as made:
+        yield made
