@@ -36,9 +36,11 @@ format: $(READY) ## rewrite Python and SQL in the house's format
 	$(BIN)/ruff check --fix
 	$(BIN)/sqlfmt --no-progressbar models macros tests/dbt
 
-bench: $(READY) $(FEAST) ## measure the sync, the point-in-time join and the rolling windows (some five minutes)
+bench: $(READY) $(FEAST) ## measure the sync, the point-in-time join, also against Feast, and the rolling windows (some 15 minutes)
 	$(BIN)/python -m benchmarks.sync
 	$(BIN)/python -m benchmarks.point_in_time
+	$(BIN)/python -m benchmarks.point_in_time_growth
+	$(BIN)/python -m benchmarks.feast_join
 	$(BIN)/python -m benchmarks.windows 500000
 
 pins: ## write both requirements.txt anew (needs uv; UPGRADE=1 takes newer releases)

@@ -42,11 +42,10 @@ class Read:
 
 @dataclass(frozen=True)
 class Answer:
-    """``seconds``: of Feast's call and of fetching its result. ``peak_bytes``: of the process since it started."""
+    """``seconds``: of Feast's call and of fetching its result, in its own process."""
 
     table: pa.Table
     seconds: float
-    peak_bytes: int
 
 
 class Feast:
@@ -114,7 +113,7 @@ class Feast:
         if "error" in reply:
             raise FeastError(reply["error"], reply["message"])
         with pa.OSFile(output) as file:
-            return Answer(pa.ipc.open_file(file).read_all(), reply["seconds"], reply["peak_bytes"])
+            return Answer(pa.ipc.open_file(file).read_all(), reply["seconds"])
 
     def _reply(self) -> dict[str, Any]:
         assert self._process.stdout is not None
