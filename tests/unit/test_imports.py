@@ -19,7 +19,7 @@ LADDER: list[set[str]] = [
     {"feature"},
     {"types"},
     {"keyspace", "decode", "resp"},
-    {"encode", "spool"},
+    {"encode", "spool", "content"},
     {"registry", "marker", "manifest", "sql"},
     {"warehouse", "ondemand"},
     {"store", "state", "project", "server"},
@@ -29,7 +29,7 @@ LADDER: list[set[str]] = [
     {"__init__", "__main__"},
 ]
 
-ARRAYS = {"encode", "spool", "warehouse", "mirror", "namespace", "training", "audit"}
+ARRAYS = {"audit", "content", "encode", "mirror", "namespace", "spool", "training", "warehouse"}
 
 #: Each library, and the only modules that import it.
 LIBRARIES: dict[str, set[str]] = {
