@@ -16,7 +16,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from syncer.errors import DefinitionError, ProjectError, StaleManifestError
+from syncer.errors import DefinitionError, ProjectError, RequestError, StaleManifestError
 from syncer.feature import (
     NAME,
     TIERS,
@@ -75,6 +75,7 @@ class DeclaredView:
     relation: str  # quoted, as dbt writes it: "warehouse"."main"."carrier_delays_v2"
     latest_unique_id: str | None  # None: there is no latest-value view
     latest_relation: str | None
+    append_only: bool = False  # `history: append_only`: rows are added and never changed
 
     @property
     def latest_name(self) -> str:
@@ -113,6 +114,28 @@ def load_manifest(path: Path) -> dict[str, Any]:
     if not complete or "generated_at" not in manifest["metadata"]:
         raise ProjectError(f"{path} is not a manifest of dbt", "run `dbt parse` to write it anew")
     return dict(manifest)
+
+
+def find_relation(manifest: Mapping[str, Any], model: str) -> str:
+    """The relation of a model, seed or snapshot, by name: 'departures', or 'departures.v2' where it has versions.
+
+    Without its version the latest is meant, as in ``ref``. Raises RequestError.
+    """
+    found: dict[str, str | None] = {}
+    for node in manifest["nodes"].values():
+        if node["resource_type"] in ("model", "seed", "snapshot"):
+            if node.get("version") in (None, node.get("latest_version")):
+                found[node["name"]] = node["relation_name"]
+            if node.get("version") is not None:
+                found[f"{node['name']}.v{node['version']}"] = node["relation_name"]
+    if model not in found:
+        raise RequestError(
+            f"there is no model '{model}' in the project", _guess(model, found, "SQL has more than one word; models")
+        )
+    relation = found[model]
+    if relation is None:
+        raise RequestError(f"the model '{model}' is ephemeral, so the warehouse does not have it", "make it a view")
+    return relation
 
 
 def check_fresh(manifest: dict[str, Any], folder: Path, source_paths: Iterable[Path]) -> None:
@@ -192,6 +215,7 @@ def read_declarations(manifest: dict[str, Any]) -> Declarations:
             relation=node["relation_name"],
             latest_unique_id=newest["unique_id"] if newest else None,
             latest_relation=newest["relation_name"] if newest else None,
+            append_only=declared.get("history") == "append_only",
         )
     wrong = {
         f"{node['name']}.v{node['version']}" for node in models if node["config"].get("meta", {}).get("feature_view")

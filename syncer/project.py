@@ -13,12 +13,13 @@ from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from io import StringIO
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
-from syncer.errors import ProjectError
+from syncer.errors import ProjectError, RequestError
 from syncer.manifest import Declarations, check_fresh, check_target, load_manifest, read_declarations
 
 
@@ -42,6 +43,13 @@ class Project:
     def default_namespace(self) -> str:
         return f"{self.name}_{self.target}"
 
+    def clock(self) -> datetime | None:
+        """Where the project's own clock stands, None for the real time. Raises RequestError when it is no instant."""
+        try:
+            return None if self.now is None else parse_instant(str(self.now))
+        except RequestError as error:
+            raise RequestError(f"the var feature_warehouse_now: {error.message}", error.hint) from None
+
     @property
     def registry_path(self) -> Path:
         return self.folder / "registry" / "registry.json"
@@ -49,6 +57,17 @@ class Project:
     @property
     def proto_path(self) -> Path:
         return self.folder / "registry" / "features.proto"
+
+
+def parse_instant(text: str) -> datetime:
+    """'2013-02-01T00:00:00Z' in UTC. Raises RequestError for a text without date, time and zone."""
+    try:
+        moment = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise RequestError(f"'{text}' names no instant", "write date, time and zone: 2013-02-01T00:00:00Z")
+    return moment.astimezone(timezone.utc)
 
 
 def load_project(project_dir: Path | None, profiles_dir: Path | None, target: str | None) -> Project:
@@ -100,12 +119,17 @@ def load_project(project_dir: Path | None, profiles_dir: Path | None, target: st
     )
 
 
-def load_declarations(project: Project) -> Declarations:
-    """What the manifest declares. Raises ProjectError when it is missing, stale or another target's."""
+def load_project_manifest(project: Project) -> dict[str, Any]:
+    """The project's manifest. Raises ProjectError when it is missing, stale or another target's."""
     manifest = load_manifest(project.manifest_path)
     check_fresh(manifest, project.folder, project.source_paths)
     check_target(manifest, project.target, project.catalog, project.schema)
-    return read_declarations(manifest)
+    return manifest
+
+
+def load_declarations(project: Project) -> Declarations:
+    """What the manifest declares. Raises ProjectError like ``load_project_manifest``."""
+    return read_declarations(load_project_manifest(project))
 
 
 def select_models(project: Project, selection: tuple[str, ...], target: str | None) -> set[str]:

@@ -86,20 +86,23 @@ class Warehouse:
             )
         return Latest(view=view, field=field_name(view.name, view.version), spool=spool, newest_available_at=newest)
 
-    def add(self, name: str, rows: Any) -> dict[str, str]:
+    def add(self, name: str, rows: Any, types: Mapping[str, str] | None = None) -> dict[str, str]:
         """Makes ``rows`` readable as the table ``name``; returns {column: DuckDB type}.
 
         ``rows``: an Arrow table or reader, a pandas or Polars frame, a DuckDB relation, SQL text, or the path of a CSV
-        or Parquet file. Raises WarehouseError when it is none of these or cannot be read.
+        or Parquet file. ``types``: {column: type} of a CSV file, where guessing will not do. Raises WarehouseError when
+        the rows are none of these or cannot be read.
         """
         try:
             if isinstance(rows, duckdb.DuckDBPyRelation):
                 rows = rows.to_arrow_table()  # a relation belongs to its own connection
             if isinstance(rows, Path):
                 read = "read_parquet" if rows.suffix == ".parquet" else "read_csv"
-                self._connection.execute(f"create temp view {name} as from {read}({_literal(str(rows))})")
+                known = ", ".join(f"{_literal(column)}: {_literal(type_)}" for column, type_ in (types or {}).items())
+                arguments = _literal(str(rows)) + (f", types = {{{known}}}" if known else "")
+                self._connection.execute(f"create or replace temp view {name} as from {read}({arguments})")
             elif isinstance(rows, str):
-                self._connection.execute(f"create temp view {name} as {rows}")
+                self._connection.execute(f"create or replace temp view {name} as {rows}")
             else:
                 self._connection.register(name, rows)
             return {row[0]: row[1] for row in self._connection.execute(f"describe {name}").fetchall()}
@@ -113,6 +116,16 @@ class Warehouse:
         """The rows of a query, as a stream; read it before the ``with`` block ends. Raises WarehouseError."""
         with _warehouse_errors("the query"):
             return self._connection.sql(sql).to_arrow_reader(BATCH_ROWS)
+
+    def parse(self, sql: str) -> str:
+        """What DuckDB's own parser makes of a query, as JSON. Raises WarehouseError when it is no query."""
+        with _warehouse_errors("the query"):
+            ((parsed,),) = self._connection.execute("select json_serialize_sql($sql::varchar)", {"sql": sql}).fetchall()
+        return str(parsed)
+
+    def stand_at(self, instant: datetime) -> None:
+        """Makes ``instant`` the "now" of every view that asks for it."""
+        self._connection.execute("set variable feature_warehouse_now = $now", {"now": instant.isoformat()})
 
     def _latest_values(self, declared: DeclaredView, view: FeatureView) -> Iterable[pa.RecordBatch]:
         relation = declared.latest_relation

@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from syncer.errors import RequestError
+from syncer.project import parse_instant
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
-
-
-def parse_instant(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise RequestError(f"'{text}' names no instant", "write date, time and zone: 2013-02-01T00:00:00Z")
-    return moment.astimezone(timezone.utc)
 
 
 def instant_option(_: click.Context, __: click.Parameter, text: str | None) -> datetime | None:

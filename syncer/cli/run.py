@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from syncer.cli.options import namespace_option, now_option, parse_instant, project_options, select_option, url_option
+from syncer.cli.options import namespace_option, now_option, project_options, select_option, url_option
 from syncer.errors import RequestError
 from syncer.keyspace import check_namespace
 from syncer.manifest import Declarations, DeclaredView
@@ -71,7 +71,7 @@ def _prepare(
     project = load_project(project_dir, profiles_dir, target)
     declarations = load_declarations(project)
     registry = accepted_registry(declarations, project.registry_path)
-    given = now or _instant_of(project)
+    given = now or project.clock()
     return Run(
         project=project,
         registry=registry,
@@ -80,14 +80,6 @@ def _prepare(
         instant=Instant(as_of=given or datetime.now(timezone.utc), clock="fixed" if given else "real"),
         select=_selected(registry, declarations, select_models(project, select, target), select) if select else None,
     )
-
-
-def _instant_of(project: Project) -> datetime | None:
-    """The project's own clock, the var feature_warehouse_now."""
-    try:
-        return None if project.now is None else parse_instant(str(project.now))
-    except RequestError as error:
-        raise RequestError(f"the var feature_warehouse_now: {error.message}", error.hint) from None
 
 
 def _selected(

@@ -41,8 +41,8 @@ line, `Hint: ...`, what to do next.
 
 | exit code | meaning |
 |---|---|
-| 0 | done; for `check` and `verify`: nothing is wrong |
-| 1 | it failed; or `check` found problems, or `verify` differences |
+| 0 | done; for `check` and `verify`: nothing is wrong; for `training-set --rebuild`: the same content |
+| 1 | it failed; or `check` found problems, `verify` differences, `training-set --rebuild` other content |
 | 2 | the command line itself is wrong |
 
 With `--json` a result is one JSON object on one line:
@@ -53,6 +53,7 @@ With `--json` a result is one JSON object on one line:
 | `get` | `service`; `features` and `statuses`, both by feature |
 | `register` | `changes`, in words; `views` and `services`, the ids that are served |
 | `sync` | `namespace`, `as_of`, `seconds`; `views`, each with {synced} |
+| `training-set` | `rows`, `path`, `manifest`; with `--rebuild`: `same`, `differences`, `changes`, `manifest` |
 | `verify` | `namespace`, `differences`; `views`, each with {verified} |
 
 Instants are ISO 8601 in it; decimals, dates, NaN and infinities are texts, and bytes are hexadecimal.

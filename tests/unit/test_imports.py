@@ -23,13 +23,14 @@ LADDER: list[set[str]] = [
     {"registry", "marker", "manifest", "sql"},
     {"warehouse", "ondemand"},
     {"store", "state", "project", "server"},
-    {"mirror", "reading", "namespace", "lease"},
+    {"mirror", "reading", "namespace", "lease", "spine", "provenance"},
+    {"frames"},
     {"registering", "sync", "verify", "client", "training", "audit"},
     {"cli"},
     {"__init__", "__main__"},
 ]
 
-ARRAYS = {"audit", "content", "encode", "mirror", "namespace", "spool", "training", "warehouse"}
+ARRAYS = {"audit", "content", "encode", "frames", "mirror", "namespace", "spool", "training", "warehouse"}
 
 #: Each library, and the only modules that import it.
 LIBRARIES: dict[str, set[str]] = {
@@ -40,8 +41,8 @@ LIBRARIES: dict[str, set[str]] = {
     "google": {"decode"},  # protobuf
     "numpy": ARRAYS,
     "pyarrow": ARRAYS,
-    "pandas": {"training"},
-    "polars": {"training"},
+    "pandas": {"frames"},
+    "polars": {"frames"},
     "redis": {"store"},
     "sqlglot": {"sql"},
 }
