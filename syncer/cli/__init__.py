@@ -55,6 +55,7 @@ for command in (
     mirror.drop_command,
     reading.get,
     training.training_set,
+    training.batch,
     server.redis,
 ):
     main.add_command(command)

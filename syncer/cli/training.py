@@ -1,4 +1,4 @@
-"""`syncer training-set`."""
+"""`syncer training-set` and `syncer batch`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
+from syncer.batch import get_batch_features
 from syncer.cli.options import instant_option, json_option, project_options
-from syncer.cli.output import print_json, shown
+from syncer.cli.output import print_json, shown, utc
 from syncer.provenance import manifest_path, read_manifest
 from syncer.training import Rebuilt, get_historical_features, rebuild
 
@@ -83,6 +84,44 @@ def training_set(
     else:
         click.echo(f"{rows:,} rows written to {output}, and what they were made from to {manifest_path(output)}.")
         click.echo(written.content.hash)
+
+
+@click.command()
+@click.argument("service")
+@click.option("-o", "--output", required=True, type=_FILE, help="A Parquet file.")
+@click.option(
+    "--entities",
+    help="The combinations of keys: a dbt model, a .csv or .parquet file, or SQL. Default: every entity with a value.",
+)
+@click.option(
+    "--at", callback=instant_option, help="The instant, with its zone. Default: the project's, else real time."
+)
+@project_options
+@json_option
+def batch(
+    service: str,
+    output: Path,
+    entities: str | None,
+    at: datetime | None,
+    project_dir: Path | None,
+    profiles_dir: Path | None,
+    target: str | None,
+    as_json: bool,
+) -> None:
+    """Write the features of SERVICE for many entities. As a sync at one instant would serve them.
+
+    \b
+    Example:
+      syncer batch departure_delay@2 --entities tonight.csv -o tonight.parquet
+    """
+    features = get_batch_features(
+        service, entities=entities, at=at, project_dir=project_dir, profiles_dir=profiles_dir, target=target
+    )
+    rows = features.to_parquet(output)
+    if as_json:
+        print_json({"rows": rows, "path": output, "at": features.at})
+    else:
+        click.echo(f"{rows:,} rows written to {output}, as of {utc(features.at)}.")
 
 
 def _print_rebuilt(rebuilt: Rebuilt, output: Path | None, as_json: bool) -> None:

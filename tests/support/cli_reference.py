@@ -49,6 +49,7 @@ With `--json` a result is one JSON object on one line:
 
 | command | members |
 |---|---|
+| `batch` | `rows`, `path`, `at` |
 | `check` | `problems`, each with `message`, `hint` |
 | `get` | `service`; `features` and `statuses`, both by feature |
 | `register` | `changes`, in words; `views` and `services`, the ids that are served |

@@ -25,12 +25,12 @@ LADDER: list[set[str]] = [
     {"store", "state", "project", "server"},
     {"mirror", "reading", "namespace", "lease", "spine", "provenance"},
     {"frames"},
-    {"registering", "sync", "verify", "client", "training", "audit"},
+    {"registering", "sync", "verify", "client", "training", "batch", "audit"},
     {"cli"},
     {"__init__", "__main__"},
 ]
 
-ARRAYS = {"audit", "content", "encode", "frames", "mirror", "namespace", "spool", "training", "warehouse"}
+ARRAYS = {"audit", "batch", "content", "encode", "frames", "mirror", "namespace", "spool", "training", "warehouse"}
 
 #: Each library, and the only modules that import it.
 LIBRARIES: dict[str, set[str]] = {

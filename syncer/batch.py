@@ -1,0 +1,140 @@
+"""Batch scoring: the features of a service for many entities at one instant, as they would be read online.
+
+What a sync at that instant would put into Redis are the latest-value views at it, so those are read here too, with
+nothing but an entity's keys to find a row by. No time is compared, and ``sync_delay`` plays no part: training has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from syncer.errors import DataError, RequestError, WarehouseError
+from syncer.feature import FeatureService, ServiceView
+from syncer.frames import FeatureTable, Request, load_request
+from syncer.manifest import DeclaredView
+from syncer.spine import TABLE, Spine, place_spine, quoted, read_spine
+from syncer.warehouse import Warehouse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchFeatures(FeatureTable):
+    """Features that are ready to be computed: one row per entity, its columns first, then the features."""
+
+    _request: Request
+    _service: FeatureService
+    _entities: Spine
+    at: datetime
+
+    @contextmanager
+    def _batches(self) -> Iterator[pa.RecordBatchReader]:
+        request = self._request
+        with request.open_warehouse() as warehouse:
+            warehouse.stand_at(self.at)
+            for view in request.wanted():
+                _check_unique(warehouse, request.declarations.views[view])
+            entities = place_spine(warehouse, self._entities, request.reads, request.views, self._service)
+            sql = f"select entities.*, {', '.join(self._features())} from {TABLE} as entities {' '.join(self._joins())}"
+            yield warehouse.query(entities.in_order(self._with_on_demand(sql, entities.columns)))
+
+    def _features(self) -> Iterator[str]:
+        for i, read in enumerate(self._request.reads):
+            yield from (f"view_{i}.{quoted(name)} as {quoted(read.prefix + name)}" for name in read.features)
+
+    def _joins(self) -> Iterator[str]:
+        for i, read in enumerate(self._request.reads):
+            declared = self._request.declarations.views[read.view]
+            same = (f"entities.{quoted(name)} = view_{i}.{quoted(key)}" for key, name in _keys(declared, read).items())
+            yield f"left join {_latest(declared)} as view_{i} on {' and '.join(same)}"
+
+    def _with_on_demand(self, sql: str, columns: dict[str, str]) -> str:
+        """On-demand features too, by the expressions that training computes, where the rows have all request values."""
+        if not {name.lower() for name in self._service.request} <= {name.lower() for name in columns}:
+            return sql
+        added = (f"cast({f.expression} as {f.type}) as {quoted(f.name)}" for f in self._service.on_demand)
+        return f"select {', '.join(['*', *added])} from ({sql})"
+
+
+def get_batch_features(
+    service: str,
+    *,
+    entities: Any = None,
+    at: datetime | None = None,
+    project_dir: str | Path | None = None,
+    profiles_dir: str | Path | None = None,
+    target: str | None = None,
+) -> BatchFeatures:
+    """The features of ``service`` at one instant, the values that a sync at that instant serves online.
+
+    ``entities``: one row for each combination of join keys, as in ``get_historical_features`` but without a time; other
+    columns are kept. Default: every entity that has a value, where one feature view of the service has all its keys.
+    ``at``: default: the project's own clock, else now. On-demand features are computed where the rows have all request
+    values, else they are left out.
+
+    Raises RequestError when combinations have to be given, when rows and features do not fit, or ``at`` has no zone;
+    ProjectError; WarehouseError; DataError for two latest values of one entity.
+
+    >>> get_batch_features("departure_delay", entities="from tonights_departures").to_parquet("scores.parquet")
+    """
+    request = load_request(service, project_dir, profiles_dir, target)
+    assert request.service is not None  # it was named
+    if at is not None and at.tzinfo is None:
+        raise RequestError(f"at={at!r} names no instant", "give it a time zone")
+    spine = Spine("model", None, _all_entities(request)) if entities is None else read_spine(entities, request.manifest)
+    return BatchFeatures(
+        _request=request,
+        _service=request.service,
+        _entities=spine,
+        at=at or request.project.clock() or datetime.now(timezone.utc),
+    )
+
+
+def _all_entities(request: Request) -> str:
+    """SQL for the keys of every entity, from those views that are found by all the keys of the service."""
+    reads = [(read, request.declarations.views[read.view]) for read in request.reads]
+    names = list(dict.fromkeys(name for read, declared in reads for name in _keys(declared, read).values()))
+    found = []
+    for read, declared in reads:
+        keys = _keys(declared, read)
+        if set(keys.values()) == set(names):
+            by_name = {name: key for key, name in keys.items()}
+            listed = ", ".join(f"{quoted(by_name[name])} as {quoted(name)}" for name in names)
+            found.append(f"select {listed} from {_latest(declared)}")
+    if not found:
+        raise RequestError(
+            f"{request.features} is read by {', '.join(names)}, and no feature view says which of them go together",
+            f"give the combinations: entities='select distinct {', '.join(names)} from ...' (--entities)",
+        )
+    return " union ".join(found)
+
+
+def _keys(declared: DeclaredView, read: ServiceView) -> dict[str, str]:
+    """{join key: what the service calls it}."""
+    return {key.name: read.keys.get(key.name, key.name) for key in declared.view.entity.join_keys}
+
+
+def _latest(declared: DeclaredView) -> str:
+    if declared.latest_relation is None:
+        view = declared.view
+        raise WarehouseError(
+            f"{view.id} has no latest-value view",
+            f"create models/{declared.latest_name}.sql with one line: "
+            f"{{{{ feature_warehouse.latest_values(ref('{view.name}', v={view.version})) }}}}",
+        )
+    return declared.latest_relation
+
+
+def _check_unique(warehouse: Warehouse, declared: DeclaredView) -> None:
+    keys = ", ".join(quoted(key.name) for key in declared.view.entity.join_keys)
+    repeated = f"select {keys} from {_latest(declared)} group by all having count(*) > 1 limit 1"
+    for row in warehouse.query(repeated).read_all().to_pylist():
+        raise DataError(
+            f"the latest-value view of {declared.view.id} has two rows of one key, for instance {row}",
+            f"make {declared.latest_name} with feature_warehouse.latest_values: one row per entity",
+        )
