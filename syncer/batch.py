@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from syncer.errors import DataError, RequestError, WarehouseError
-from syncer.feature import FeatureService, ServiceView
+from syncer.feature import FeatureService
 from syncer.frames import FeatureTable, Request, load_request
 from syncer.manifest import DeclaredView
 from syncer.spine import TABLE, Spine, place_spine, quoted, read_spine
@@ -50,7 +50,9 @@ class BatchFeatures(FeatureTable):
     def _joins(self) -> Iterator[str]:
         for i, read in enumerate(self._request.reads):
             declared = self._request.declarations.views[read.view]
-            same = (f"entities.{quoted(name)} = view_{i}.{quoted(key)}" for key, name in _keys(declared, read).items())
+            same = (
+                f"entities.{quoted(name)} = view_{i}.{quoted(key)}" for key, name in self._request.keys(read).items()
+            )
             yield f"left join {_latest(declared)} as view_{i} on {' and '.join(same)}"
 
     def _with_on_demand(self, sql: str, columns: dict[str, str]) -> str:
@@ -97,26 +99,19 @@ def get_batch_features(
 
 def _all_entities(request: Request) -> str:
     """SQL for the keys of every entity, from those views that are found by all the keys of the service."""
-    reads = [(read, request.declarations.views[read.view]) for read in request.reads]
-    names = list(dict.fromkeys(name for read, declared in reads for name in _keys(declared, read).values()))
+    names = list(dict.fromkeys(name for read in request.reads for name in request.keys(read).values()))
     found = []
-    for read, declared in reads:
-        keys = _keys(declared, read)
-        if set(keys.values()) == set(names):
-            by_name = {name: key for key, name in keys.items()}
-            listed = ", ".join(f"{quoted(by_name[name])} as {quoted(name)}" for name in names)
-            found.append(f"select {listed} from {_latest(declared)}")
+    for read in request.reads:
+        key_of = {name: key for key, name in request.keys(read).items()}
+        if key_of.keys() == set(names):
+            listed = ", ".join(f"{quoted(key_of[name])} as {quoted(name)}" for name in names)
+            found.append(f"select {listed} from {_latest(request.declarations.views[read.view])}")
     if not found:
         raise RequestError(
             f"{request.features} is read by {', '.join(names)}, and no feature view says which of them go together",
             f"give the combinations: entities='select distinct {', '.join(names)} from ...' (--entities)",
         )
     return " union ".join(found)
-
-
-def _keys(declared: DeclaredView, read: ServiceView) -> dict[str, str]:
-    """{join key: what the service calls it}."""
-    return {key.name: read.keys.get(key.name, key.name) for key in declared.view.entity.join_keys}
 
 
 def _latest(declared: DeclaredView) -> str:

@@ -45,6 +45,10 @@ class Request:
     def views(self) -> Mapping[str, FeatureView]:
         return self.declarations.feature_views
 
+    def keys(self, read: ServiceView) -> dict[str, str]:
+        """{join key: what the rows call it}."""
+        return {key.name: read.keys.get(key.name, key.name) for key in self.views[read.view].entity.join_keys}
+
     def wanted(self) -> dict[str, list[str]]:
         """{view: the features that are read of it}, each once, whatever the roles."""
         found: dict[str, dict[str, None]] = {}
