@@ -101,8 +101,11 @@ class _Streams:
     def update(self, column: pa.Array) -> None:
         if column.type != self._form:
             column = column.cast(self._form)
-        self._present.update(np.asarray(column.is_valid()).astype(np.uint8).tobytes())
-        column = column.drop_null()
+        if column.null_count:
+            self._present.update(np.asarray(column.is_valid()).astype(np.uint8).tobytes())
+            column = column.drop_null()
+        else:
+            self._present.update(b"\1" * len(column))
         parts: list[pa.Array] = []
         if pa.types.is_large_list(self._form):
             self._lengths.update(np.asarray(pc.list_value_length(column)).astype("<u8").tobytes())
