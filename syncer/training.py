@@ -42,7 +42,8 @@ from syncer.provenance import (
     software,
 )
 from syncer.spine import TABLE, PlacedSpine, Spine, place_spine, quoted, read_spine
-from syncer.warehouse import BATCH_ROWS, Warehouse
+from syncer.spool import BATCH_ROWS
+from syncer.warehouse import Warehouse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
