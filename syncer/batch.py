@@ -15,12 +15,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from syncer.errors import DataError, RequestError, WarehouseError
+from syncer.errors import DataError, RequestError
 from syncer.feature import FeatureService
 from syncer.frames import FeatureTable, Request, load_request
 from syncer.manifest import DeclaredView
 from syncer.spine import TABLE, Spine, place_spine, quoted, read_spine
-from syncer.warehouse import Warehouse
+from syncer.warehouse import Warehouse, latest_relation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ class BatchFeatures(FeatureTable):
             same = (
                 f"entities.{quoted(name)} = view_{i}.{quoted(key)}" for key, name in self._request.keys(read).items()
             )
-            yield f"left join {_latest(declared)} as view_{i} on {' and '.join(same)}"
+            yield f"left join {latest_relation(declared)} as view_{i} on {' and '.join(same)}"
 
     def _with_on_demand(self, sql: str, columns: dict[str, str]) -> str:
         """On-demand features too, by the expressions that training computes, where the rows have all request values."""
@@ -105,7 +105,7 @@ def _all_entities(request: Request) -> str:
         key_of = {name: key for key, name in request.keys(read).items()}
         if key_of.keys() == set(names):
             listed = ", ".join(f"{quoted(key_of[name])} as {quoted(name)}" for name in names)
-            found.append(f"select {listed} from {_latest(request.declarations.views[read.view])}")
+            found.append(f"select {listed} from {latest_relation(request.declarations.views[read.view])}")
     if not found:
         raise RequestError(
             f"{request.features} is read by {', '.join(names)}, and no feature view says which of them go together",
@@ -114,20 +114,9 @@ def _all_entities(request: Request) -> str:
     return " union ".join(found)
 
 
-def _latest(declared: DeclaredView) -> str:
-    if declared.latest_relation is None:
-        view = declared.view
-        raise WarehouseError(
-            f"{view.id} has no latest-value view",
-            f"create models/{declared.latest_name}.sql with one line: "
-            f"{{{{ feature_warehouse.latest_values(ref('{view.name}', v={view.version})) }}}}",
-        )
-    return declared.latest_relation
-
-
 def _check_unique(warehouse: Warehouse, declared: DeclaredView) -> None:
     keys = ", ".join(quoted(key.name) for key in declared.view.entity.join_keys)
-    repeated = f"select {keys} from {_latest(declared)} group by all having count(*) > 1 limit 1"
+    repeated = f"select {keys} from {latest_relation(declared)} group by all having count(*) > 1 limit 1"
     for row in warehouse.query(repeated).read_all().to_pylist():
         raise DataError(
             f"the latest-value view of {declared.view.id} has two rows of one key, for instance {row}",

@@ -76,6 +76,7 @@ class DeclaredView:
     latest_unique_id: str | None  # None: there is no latest-value view
     latest_relation: str | None
     append_only: bool = False  # `history: append_only`: rows are added and never changed
+    append_only_test: bool = False  # and the test history_append_only watches it
 
     @property
     def latest_name(self) -> str:
@@ -195,6 +196,11 @@ def read_declarations(manifest: dict[str, Any]) -> Declarations:
     views: dict[str, DeclaredView] = {}
     models = _in_order(node for node in manifest["nodes"].values() if node["resource_type"] == "model")
     latest = {node["name"]: node for node in models}
+    watched = {
+        node.get("attached_node")
+        for node in manifest["nodes"].values()
+        if (node.get("test_metadata") or {}).get("name") == "history_append_only"
+    }
     for node in models:
         declared = node["config"].get("meta", {}).get("feature_view")
         if declared is None:
@@ -216,6 +222,7 @@ def read_declarations(manifest: dict[str, Any]) -> Declarations:
             latest_unique_id=newest["unique_id"] if newest else None,
             latest_relation=newest["relation_name"] if newest else None,
             append_only=declared.get("history") == "append_only",
+            append_only_test=node["unique_id"] in watched,
         )
     wrong = {
         f"{node['name']}.v{node['version']}" for node in models if node["config"].get("meta", {}).get("feature_view")

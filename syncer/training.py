@@ -136,6 +136,21 @@ class HistoricalFeatures(FeatureTable):
                 yield from changed_history(record.view, old, now, now_old)
 
 
+def _check_histories(request: Request) -> None:
+    for view in request.wanted():
+        declared = request.declarations.views[view]
+        if not declared.append_only:
+            raise RequestError(
+                f"known_as_of needs histories that keep what was once known, and {view} does not declare that it does",
+                "declare `history: append_only` if its rows never change once written, or leave known_as_of out",
+            )
+        if not declared.append_only_test:
+            raise RequestError(
+                f"known_as_of needs histories that keep what was once known, and {view} only declares that it does",
+                "put the test feature_warehouse.history_append_only on it, or leave known_as_of out",
+            )
+
+
 @dataclass(frozen=True, slots=True)
 class _Open:
     """A training set that is being computed, for as long as its warehouse is open."""
@@ -193,12 +208,8 @@ def get_historical_features(
     request = load_request(features, project_dir, profiles_dir, target)
     if known_as_of is not None and known_as_of.tzinfo is None:
         raise RequestError(f"known_as_of={known_as_of!r} names no instant", "give it a time zone")
-    for view in request.wanted():
-        if known_as_of is not None and not request.declarations.views[view].append_only:
-            raise RequestError(
-                f"known_as_of needs histories that keep what was once known, and {view} does not declare that it does",
-                "declare `history: append_only` if its rows never change once written, or leave known_as_of out",
-            )
+    if known_as_of is not None:
+        _check_histories(request)
     return HistoricalFeatures(
         _request=request,
         _spine=read_spine(entity_rows, request.manifest),

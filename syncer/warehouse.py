@@ -68,7 +68,7 @@ class Warehouse:
         view = encoder.view
         path = folder / f"{view.id}.arrow"
         with _warehouse_errors(view.id):
-            self._connection.execute("set variable feature_warehouse_now = $now", {"now": as_of.isoformat()})
+            self.stand_at(as_of)
             newest = self._newest_available_at(declared, as_of)
             spool = _write(path, _encoded(self._latest_values(declared, view), encoder))
             repeated, example = self._repeated_keys(spool)
@@ -128,13 +128,7 @@ class Warehouse:
         self._connection.execute("set variable feature_warehouse_now = $now", {"now": instant.isoformat()})
 
     def _latest_values(self, declared: DeclaredView, view: FeatureView) -> Iterable[pa.RecordBatch]:
-        relation = declared.latest_relation
-        if relation is None:
-            raise WarehouseError(
-                f"{view.id} has no latest-value view",
-                f"create models/{declared.latest_name}.sql with one line: "
-                f"{{{{ feature_warehouse.latest_values(ref('{view.name}', v={view.version})) }}}}",
-            )
+        relation = latest_relation(declared)
         columns = {row[0] for row in self._connection.execute(f"describe {relation}").fetchall()}
         wanted = [*(key.name for key in view.entity.join_keys), view.event_timestamp, *(f.name for f in view.features)]
         for column in wanted:
@@ -162,6 +156,18 @@ class Warehouse:
         ((count, example),) = self._connection.execute(query).fetchall()
         self._connection.unregister("spooled")
         return count, example.decode(errors="replace")
+
+
+def latest_relation(declared: DeclaredView) -> str:
+    """Where the latest values of a feature view are. Raises WarehouseError when the project has no view of them."""
+    if declared.latest_relation is None:
+        view = declared.view
+        raise WarehouseError(
+            f"{view.id} has no latest-value view",
+            f"create models/{declared.latest_name}.sql with one line: "
+            f"{{{{ feature_warehouse.latest_values(ref('{view.name}', v={view.version})) }}}}",
+        )
+    return declared.latest_relation
 
 
 @contextmanager

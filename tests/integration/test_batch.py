@@ -186,7 +186,7 @@ def test_every_value_is_what_a_sync_serves(made: Shop, redis_url: str, seed: int
     statuses: set[str] = set()
     for at in INSTANTS:
         with inside(made.folder):
-            made.syncer("sync", "--now", at.isoformat())
+            made.syncer("sync", "--now", at.isoformat(), "--allow-shrink", "1")
             found = batch(made, "churn", at, entities=pa.Table.from_pylist(asked)).to_arrow()
         with FeatureClient(redis_url, "shop_dev") as client:
             online = client.get_online_features("churn", asked)
@@ -214,10 +214,13 @@ def test_training_at_one_instant_agrees_where_nothing_is_delayed(made: Shop, at:
     assert set(batched.schema.names) == set(trained.schema.names) - {"asked_at"}
     assert "share" in batched.schema.names
     for name in batched.schema.names:
-        same = list(map(comparable, batched.column(name).to_pylist())) == list(
-            map(comparable, trained.column(name).to_pylist())
-        )
-        assert same or name.startswith("delayed_"), name
+        if not name.startswith("delayed_"):
+            assert signless(batched.column(name)) == signless(trained.column(name)), name
+
+
+def signless(column: pa.ChunkedArray) -> list[Any]:
+    """The values; DuckDB's ASOF join of a few rows makes 0.0 of -0.0 within a struct."""
+    return [comparable(0.0 if isinstance(value, float) and value == 0 else value) for value in column.to_pylist()]
 
 
 def test_all_entities_are_those_with_a_value(made: Shop) -> None:

@@ -37,7 +37,10 @@ models:
       - {name: amount, data_type: bigint}
       - {name: basket, data_type: "double[]"}
       - {name: unread, data_type: varchar}
-    versions: [{v: 1}]
+    versions:
+      - v: 1
+        data_tests:
+          - feature_warehouse.history_append_only: {arguments: {fingerprints: ref('fingerprints_orders_v1')}}
   - name: visits
     config:
       contract: {enforced: true}
@@ -72,6 +75,7 @@ select
     'x' as unread
 from {{ ref('stg_orders') }}
 """,
+    "models/fingerprints_orders_v1.sql": "{{ feature_warehouse.history_fingerprints(ref('orders', v=1)) }}",
     "models/visits_v1.sql": """
 select 'c' || i % 20 as customer, timestamptz '2026-01-01 00:00:00+00' + i * interval 7 hour as event_at,
     i::integer as pages

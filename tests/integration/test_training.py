@@ -41,6 +41,16 @@ models:
       - {name: price, data_type: "decimal(9,2)"}
       - {name: basket, data_type: "double[]"}
     versions: [{v: 1}]
+  - name: watched
+    config:
+      contract: {enforced: true}
+      meta: {feature_view: {entity: friend, join_keys: [friend], event_timestamp: event_at, available_at: none,
+        history: append_only}}
+    columns:
+      - {name: friend, data_type: varchar}
+      - {name: event_at, data_type: timestamptz}
+      - {name: watching, data_type: bigint}
+    versions: [{v: 1}]
 exposures:
   - name: churn_v1
     type: ml
@@ -89,6 +99,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
         {
             "models/orders_v1.sql": ORDERS,
             "models/labels.sql": "{{ config(materialized='table') }}" + LABELS,
+            "models/watched_v1.sql": "select 'c' as friend, to_timestamp(0) as event_at, 1::bigint as watching",
             "models/passing.sql": "{{ config(materialized='ephemeral') }} select 1 as x",
             "models/training.sql": TRAINING,
             "models/views.yml": VIEWS,
@@ -221,6 +232,13 @@ ONE = {"customer": ["c1"], "friend": ["c2"], "asked_at": [datetime(2026, 2, 1, t
             "a column 'double_amount', which is also a feature of",
         ),
         (ONE, "churn", {"known_as_of": datetime(2026, 1, 1, tzinfo=timezone.utc)}, RequestError, "orders.v1 does not"),
+        (
+            ONE,
+            ["watched.v1"],
+            {"known_as_of": datetime(2026, 1, 1, tzinfo=timezone.utc)},
+            RequestError,
+            "only declares",
+        ),
         (ONE, "churn", {"known_as_of": datetime(2026, 1, 1)}, RequestError, "names no instant"),
         ("nowhere.parquet", "churn", {}, WarehouseError, "nowhere.parquet"),
         ("select * from nothing", "churn", {}, WarehouseError, "nothing"),
