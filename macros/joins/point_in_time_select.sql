@@ -45,7 +45,8 @@
                     {{ event }} as __event,
                     {{ known }} as __known,
                     {{ "greatest(" ~ event ~ ", " ~ known ~ ")" if view.available_at else event }} as __since,
-                    {{ feature_warehouse._feature_struct(read) }} as __features
+                    {% if view.deleted %} coalesce({{ view.deleted }}, false) as __deleted, {% endif %}
+                    {{ read["columns"].keys() | join(", ") }}
                 from {{ view.relation }}
                 where
                     {{ event }} is not null
@@ -94,22 +95,30 @@
             {% endif %}
         {% endfor %}
 
-        matched as (
+        {# What is unknown matches nothing: DuckDB 1.5's ASOF join gives it other rows' values. No struct of the features: the
+           loops that join a few spine rows turn -0.0 in it into 0.0 (in a list they still do). #}
+        final as (
             select
                 spine.*,
                 {% for read in reads %}
-                    case
-                        when
-                            -- what is unknown matches nothing; the ASOF of DuckDB 1.5 gave NULL keys other rows' values
-                            spine.{{ spine_timestamp }} is not null
-                            {% for column in read["keys"].values() %} and spine.{{ column }} is not null {% endfor %}
-                            {% if read.view.ttl_seconds is not none %}
-                                and history_{{ loop.index }}.__event
-                                >= spine.{{ spine_timestamp }}
-                                - {{ feature_warehouse._interval(read.view.ttl_seconds) }}
-                            {% endif %}
-                        then history_{{ loop.index }}.__features
-                    end as __features_{{ loop.index }}{{ "," if not loop.last }}
+                    {% set history = "history_" ~ loop.index %}
+                    {% set last_read = loop.last %}
+                    {% for feature, output in read["columns"].items() %}
+                        case
+                            when
+                                spine.{{ spine_timestamp }} is not null
+                                {% for column in read["keys"].values() %}
+                                    and spine.{{ column }} is not null
+                                {% endfor %}
+                                {% if read.view.deleted %} and not {{ history }}.__deleted {% endif %}
+                                {% if read.view.ttl_seconds is not none %}
+                                    and {{ history }}.__event
+                                    >= spine.{{ spine_timestamp }}
+                                    - {{ feature_warehouse._interval(read.view.ttl_seconds) }}
+                                {% endif %}
+                            then {{ history }}.{{ feature }}
+                        end as {{ output }}{{ "," if not (last_read and loop.last) }}
+                    {% endfor %}
                 {% endfor %}
             from spine
             {% for read in reads %}
@@ -120,19 +129,6 @@
                     and spine.{{ spine_timestamp }} {{ "- " ~ feature_warehouse._interval(delay) if delay }}
                     {{ ">=" if allow_equal else ">" }} history_{{ loop.index }}.__since
             {% endfor %}
-        ),
-
-        final as (
-            select
-                * exclude ({% for read in reads %}__features_{{ loop.index }}{{ ", " if not loop.last }}{% endfor %}),
-                {% for read in reads %}
-                    {% set i = loop.index %}
-                    {% set last_read = loop.last %}
-                    {% for feature, output in read["columns"].items() %}
-                        __features_{{ i }}.{{ feature }} as {{ output }}{{ "," if not (last_read and loop.last) }}
-                    {% endfor %}
-                {% endfor %}
-            from matched
         )
 
     select {{ feature_warehouse._with_on_demand(on_demand) }}
@@ -222,20 +218,6 @@
     {%- for key, column in keys.items() -%}
         spine.{{ column }} = {{ alias }}.{{ key }}{{ " and " if not loop.last }}
     {%- endfor -%}
-{% endmacro %}
-
-{# All features of one row as one value: NULL for a tombstone, so that a deleted entity has no features. #}
-{% macro _feature_struct(read) %}
-    {%- set deleted = read.view.deleted -%}
-    {%- if deleted %}
-        case when not coalesce({{ deleted }}, false) then
-    {% endif -%}
-            struct_pack(
-                {%- for feature in read["columns"] %}
-                    {{ feature }} := {{ feature }}{{ ", " if not loop.last }}
-                {% endfor -%}
-            )
-    {%- if deleted %} end{% endif -%}
 {% endmacro %}
 
 {% macro _with_on_demand(on_demand) %}
