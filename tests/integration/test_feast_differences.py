@@ -154,8 +154,10 @@ DIFFERENCES: dict[str, Example] = {
 #: What neither side takes, and words of our refusal.
 REFUSED_BY_BOTH: dict[str, Example] = {
     "a text key for an integer key": Example(labels=[label(customer="1")], refusal="is a text"),
-    "a label column named like the feature": Example(labels=[label(amount=1)], refusal="already has a column 'amount'"),
-    "no column for the key": Example(labels=[{"event_timestamp": ASKED}], refusal="has no column 'customer'"),
+    "a label column named like the feature": Example(
+        labels=[label(amount=1)], refusal="already have a column 'amount'"
+    ),
+    "no column for the key": Example(labels=[{"event_timestamp": ASKED}], refusal="have no column 'customer'"),
 }
 
 
