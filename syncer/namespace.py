@@ -85,7 +85,11 @@ def fingerprint(store: Store) -> str | None:
 
 
 def check_server(store: Store, *, allow_eviction: bool) -> None:
-    """Raises StoreError when Redis may evict features: readers would take what it drops for entities without values."""
+    """Raises StoreError for a Redis that cannot be written to as it must be.
+
+    That is a Cluster, and one that may evict features: readers would take what it drops for entities without values.
+    """
+    store.check_writable()
     facts = store.info() or {}
     policy = str(facts.get("maxmemory_policy", ""))
     if policy.startswith("allkeys") and facts.get("maxmemory") and not allow_eviction:

@@ -1,4 +1,4 @@
-"""Redis: bytes in and out. The only module that imports the Redis client.
+"""Redis: bytes in and out.
 
 Knows connections, pipelines, and how to turn what goes wrong into an error with a hint; knows nothing of features. A
 URL may hold a password: errors name host, port and database only.
@@ -6,17 +6,19 @@ URL may hold a password: errors name host, port and database only.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol, TypeVar
-from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from redis.sentinel import MasterNotFoundError
 
+from syncer.connect import advice, locate, tls_trouble
 from syncer.errors import FencedError, StoreError, StoreRefusedError, StoreUnavailableError
 from syncer.resp import Replies, ReplyError, command, errors
 
@@ -72,37 +74,38 @@ class Fence:
 
 
 class Store:
-    """One Redis server by URL. Connects when first used; safe to share between threads."""
+    """The Redis of a URL. Connects when first used; safe to share between threads."""
 
     def __init__(self, url: str, timeout: float = TIMEOUT_SECONDS) -> None:
-        """``url``: redis://[user:password@]host:port/db, rediss:// for TLS, unix://. Raises StoreError for another."""
-        try:
-            self._client: Any = redis.Redis.from_url(
-                url, socket_timeout=timeout, socket_connect_timeout=timeout, protocol=2, client_name="feature_warehouse"
-            )
-            settings = self._client.connection_pool.connection_kwargs
-            if "db" not in settings and "path" not in settings and urlsplit(url).path.strip("/"):
-                raise ValueError("the database is no number")  # the library would take 0
-            self._client.connection_pool.make_connection()  # does not connect, but meets settings that nobody knows
-        except (ValueError, TypeError, redis.RedisError):
-            # The library's words may quote the URL, and that may hold a password.
-            raise StoreError(
-                "the Redis URL cannot be read", "write redis://host:port/0, rediss:// for TLS, or unix:///path"
-            ) from None
-        place = settings.get("path") or f"{settings.get('host', 'localhost')}:{settings.get('port', 6379)}"
-        self.address = f"{place}/{settings.get('db') or 0}"  # for people; without user and password
+        """``url``: in one of the forms of ``syncer.connect``. Raises StoreError for another."""
+        self._place = locate(url, timeout)
+        self._connected: Any = None
+        self._lock = threading.Lock()
+        self.address = self._place.address
+
+    @property
+    def _client(self) -> Any:
+        with self._lock, _translated(self.address):
+            if self._connected is None:
+                self._connected = self._place.connect()
+            return self._connected
 
     def close(self) -> None:
-        self._client.close()
+        if self._connected is not None:
+            self._connected.close()
+
+    def check_writable(self) -> None:
+        """Raises StoreError for a Redis that is read from only: no fence keeps two runs apart in a Cluster."""
+        if self._place.kind == "cluster":
+            raise StoreError(
+                f"the Redis at {self.address} is a Cluster, which the syncer reads from but does not write to",
+                "sync into one primary or a Sentinel service, and give its URL: docs/guides/redis.md says why",
+            )
 
     def get(self, key: str) -> bytes | None:
         with _translated(self.address, key):
             value: bytes | None = self._client.get(key)
             return value
-
-    def set(self, key: str, value: bytes) -> None:
-        with _translated(self.address, key):
-            self._client.set(key, value)
 
     def hash_fields(self, key: str) -> dict[bytes, bytes]:
         with _translated(self.address, key):
@@ -114,6 +117,7 @@ class Store:
 
         One transaction; nothing is sent that is there already. False: it holds something else.
         """
+        self.check_writable()
 
         def exchanged(pipe: Any) -> bool:
             found = pipe.get(key)
@@ -128,6 +132,7 @@ class Store:
             return done
 
     def delete(self, *keys: str) -> None:
+        self.check_writable()
         with _translated(self.address):
             self._client.delete(*keys)
 
@@ -168,6 +173,7 @@ class Store:
     def scan(self, prefix: str) -> Iterator[list[bytes]]:
         """All keys that begin with ``prefix``, in lists of some thousands; a key may come twice (Redis SCAN)."""
         pattern = "".join("\\" + char if char in "*?[]\\^" else char for char in prefix) + "*"
+        self.check_writable()
         cursor = 0
         while True:
             with _translated(self.address):
@@ -197,15 +203,18 @@ class Store:
 
     def sessions(self) -> list[Session]:
         """A connection of one's own to every primary: one. To be closed by who asked."""
+        self.check_writable()
         with _translated(self.address):
-            return [Session(self._client.connection_pool, self.address)]
+            return [Session(self._client.connection_pool, self.address, fails_over=self._place.kind == "sentinel")]
 
 
 class Session:
     """One connection to one primary. When it breaks it stays broken: what was on its way is then unknown."""
 
-    def __init__(self, pool: Any, address: str) -> None:
+    def __init__(self, pool: Any, address: str, *, fails_over: bool = False) -> None:
+        """``fails_over``: a primary that is none any more has a successor, so that trying again makes sense."""
         self.address = address
+        self._fails_over = fails_over
         self._pool = pool
         self._connection = pool.get_connection()
         self._connection.retry = Retry(NoBackoff(), 0)
@@ -265,6 +274,10 @@ class Session:
         refused = errors(queued) if result.startswith(b"-") else errors(self._lines(batch.rows + renewals))
         if refused or result.startswith(b"-"):
             index, words = refused[0] if refused else (batch.rows, result[1:].decode(errors="replace"))
+            if self._fails_over and words.startswith("READONLY"):
+                raise StoreUnavailableError(
+                    f"the primary of {self.address} has become a replica", "try again in a moment"
+                )
             raise _refused(words, self.address, _key_of(batch, index))
         return batch.rows, size
 
@@ -315,19 +328,32 @@ def _translated(address: str, key: str | None = None) -> Iterator[None]:
     """Errors of the Redis client and of the socket as ours; ``key``: what the command is about."""
     try:
         yield
+    except redis.exceptions.ClusterDownError as error:
+        raise StoreUnavailableError(
+            f"the Redis Cluster at {address} is down: {error}", "see which of its nodes are missing: CLUSTER NODES"
+        ) from error
+    except redis.exceptions.AskError as error:  # MOVED too
+        raise StoreRefusedError(
+            f"Redis at {address} is one node of a Cluster, and what is asked for is on another",
+            "give the URL of a Cluster: redis+cluster://host:port,host:port",
+        ) from error
     except (redis.AuthenticationError, redis.ResponseError) as error:
         raise _refused(str(error), address, key) from error
     except redis.BusyLoadingError as error:
         raise StoreUnavailableError(f"Redis at {address} is still loading its data", "try again in a moment") from error
     except (redis.TimeoutError, TimeoutError) as error:
+        raise StoreUnavailableError(f"Redis at {address} did not answer in time", advice(error)) from error
+    except MasterNotFoundError as error:
         raise StoreUnavailableError(
-            f"Redis at {address} did not answer in time", "is it overloaded, or a firewall in between?"
+            f"no Sentinel of {address} answers and knows a primary that is up",
+            "are the Sentinels there, their password given as ?sentinel_password=..., and is the service called so?",
         ) from error
-    except (redis.ConnectionError, OSError) as error:
-        raise StoreUnavailableError(
-            f"there is no Redis at {address}: {error}",
-            "start one with `syncer redis`, or give its URL: --url or SYNCER_REDIS_URL",
-        ) from error
+    except (redis.ConnectionError, redis.exceptions.RedisClusterException, OSError) as error:
+        if trouble := tls_trouble(error):
+            raise StoreRefusedError(f"no TLS with Redis at {address}: {trouble[0]}", trouble[1]) from error
+        if "Cluster mode is not enabled" in str(error):
+            raise StoreRefusedError(f"the Redis at {address} is no Cluster", "write redis://host:port/0") from error
+        raise StoreUnavailableError(f"there is no Redis at {address}: {error}", advice(error)) from error
     except redis.RedisError as error:
         raise StoreError(f"Redis at {address}: {error}") from error
 

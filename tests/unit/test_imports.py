@@ -21,7 +21,7 @@ LADDER: list[set[str]] = [
     {"keyspace", "decode", "resp"},
     {"encode", "spool", "content"},
     {"registry", "marker", "manifest", "sql"},
-    {"warehouse", "ondemand"},
+    {"warehouse", "ondemand", "connect"},
     {"store", "state", "project", "server"},
     {"mirror", "reading", "namespace", "lease", "spine", "provenance"},
     {"frames"},
@@ -43,7 +43,7 @@ LIBRARIES: dict[str, set[str]] = {
     "pyarrow": ARRAYS,
     "pandas": {"frames"},
     "polars": {"frames"},
-    "redis": {"store"},
+    "redis": {"connect", "store"},
     "sqlglot": {"sql"},
 }
 

@@ -1,0 +1,93 @@
+"""A Cluster of three primaries without replicas, from the server binary that the embedded Redis uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import redis
+from redis.crc import key_slot
+
+from tests.support.processes import HOST, Processes, client, wait_until
+
+SLOTS = 16_384
+
+
+class Cluster:
+    """Slots in equal parts, by port in ascending order of slots."""
+
+    def __init__(self, processes: Processes, free_port: Callable[[], int]) -> None:
+        self.processes = processes
+        self.ports = [_free_with_bus(free_port) for _ in range(3)]
+        for epoch, port in enumerate(self.ports):
+            # Without full coverage a Cluster goes on answering for the slots that it has.
+            processes.start(
+                port, "cluster-enabled yes", "cluster-node-timeout 2000", "cluster-require-full-coverage no"
+            )
+            node = client(port)
+            node.execute_command("CLUSTER", "ADDSLOTS", *range(*self._share(epoch)))
+            node.execute_command("CLUSTER", "SET-CONFIG-EPOCH", epoch + 1)
+        for port in self.ports[1:]:
+            client(self.ports[0]).execute_command("CLUSTER", "MEET", HOST, port)
+        self.wait()
+        self.url = f"redis+cluster://{HOST}:{self.ports[0]},{HOST}:{self.ports[1]}"
+
+    def wait(self) -> None:
+        """Until every node knows of every slot."""
+        wait_until(self._agree)
+
+    def _share(self, number: int) -> tuple[int, int]:
+        return SLOTS * number // len(self.ports), SLOTS * (number + 1) // len(self.ports)
+
+    def _agree(self) -> bool:
+        facts = (client(port).cluster("info") for port in self.ports)
+        return all((each["cluster_slots_ok"], each["cluster_known_nodes"]) == (str(SLOTS), "3") for each in facts)
+
+    def client(self) -> Any:
+        return redis.RedisCluster(host=HOST, port=self.ports[0], protocol=2)
+
+    def port_of(self, key: str | bytes) -> int:
+        """Where the slot of ``key`` was at first."""
+        slot = key_slot(key.encode() if isinstance(key, str) else key)
+        return next(port for number, port in enumerate(self.ports) if slot < self._share(number)[1])
+
+    @contextmanager
+    def moved(self, key: str, target: int, *, finish: bool) -> Iterator[None]:
+        """What is in the slot of ``key`` is at ``target`` inside the block, and the slot too if ``finish``."""
+        slot, source = key_slot(key.encode()), self.port_of(key)
+        self._begin(slot, source, target)
+        _migrate(slot, source, target)
+        if finish:
+            self._settle(slot, source, target, owner=target)
+        try:
+            yield
+        finally:
+            if finish:
+                self._begin(slot, target, source)
+            else:
+                client(source).execute_command("CLUSTER", "SETSLOT", slot, "STABLE")
+            _migrate(slot, target, source)
+            self._settle(slot, source, target, owner=source)
+
+    def _begin(self, slot: int, source: int, target: int) -> None:
+        ids = {port: client(port).execute_command("CLUSTER", "MYID") for port in (source, target)}
+        client(target).execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source])
+        client(source).execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target])
+
+    def _settle(self, slot: int, source: int, target: int, *, owner: int) -> None:
+        id_ = client(owner).execute_command("CLUSTER", "MYID")
+        for port in (target, source):
+            client(port).execute_command("CLUSTER", "SETSLOT", slot, "NODE", id_)
+
+
+def _migrate(slot: int, source: int, target: int) -> None:
+    for each in client(source).execute_command("CLUSTER", "GETKEYSINSLOT", slot, 1_000):
+        client(source).execute_command("MIGRATE", HOST, target, each, 0, 5_000)
+
+
+def _free_with_bus(free_port: Callable[[], int]) -> int:
+    """A port whose cluster bus, 10,000 above, is a port too."""
+    while (port := free_port()) > 55_535:
+        pass
+    return port
