@@ -167,7 +167,7 @@ class Store:
             replies: list[Any] = pipe.execute(raise_on_error=False)
         for (key, *_), reply in zip(arguments, replies, strict=True):
             if isinstance(reply, redis.ResponseError):
-                raise _refused(str(reply), self.address, key)
+                raise _refused(_words(reply), self.address, key)
         return replies
 
     def scan(self, prefix: str) -> Iterator[list[bytes]]:
@@ -258,7 +258,10 @@ class Session:
             self._send(head, buffer)
             if sent:
                 yield self._executed(*sent, len(fence.renewal))
-            if self._lines(2) != [b"+OK", b":1"]:
+            stands = self._lines(2)
+            if refused := errors(stands):
+                raise _refused(refused[0][1], self.address, fence.key)
+            if stands != [b"+OK", b":1"]:
                 raise _fenced(self.address)
             self._send(tail)
             sent = batch, len(buffer)
@@ -338,7 +341,7 @@ def _translated(address: str, key: str | None = None) -> Iterator[None]:
             "give the URL of a Cluster: redis+cluster://host:port,host:port",
         ) from error
     except (redis.AuthenticationError, redis.ResponseError) as error:
-        raise _refused(str(error), address, key) from error
+        raise _refused(_words(error), address, key) from error
     except redis.BusyLoadingError as error:
         raise StoreUnavailableError(f"Redis at {address} is still loading its data", "try again in a moment") from error
     except (redis.TimeoutError, TimeoutError) as error:
@@ -358,6 +361,11 @@ def _translated(address: str, key: str | None = None) -> Iterator[None]:
         raise StoreError(f"Redis at {address}: {error}") from error
 
 
+def _words(error: Exception) -> str:
+    """What Redis said. The library takes the code away, and the words after it differ from version to version."""
+    return f"NOPERM {error}" if isinstance(error, redis.exceptions.NoPermissionError) else str(error)
+
+
 #: What Redis's error replies begin with, and what to do about them.
 _HINTS = {
     "NOAUTH": "give the password in the URL: redis://:password@host:port/0",
@@ -366,7 +374,6 @@ _HINTS = {
     "invalid username-password": "check user and password in the URL",
     "Authentication required": "give the password in the URL: redis://:password@host:port/0",
     "NOPERM": "the user needs more rights: docs/wire-format.md lists the commands",
-    "this user has no permissions": "the user needs more rights: docs/wire-format.md lists the commands",
     "OOM": "raise maxmemory, or serve fewer features",
     "command not allowed when used memory": "raise maxmemory, or serve fewer features",
     "READONLY": "this is a replica: give the URL of the primary",
@@ -378,6 +385,7 @@ _HINTS = {
 
 
 def _refused(words: str, address: str, key: str | bytes | None = None) -> StoreError:
+    words = words.removeprefix("EXECABORT ").removeprefix("Transaction discarded because of: ")
     if words.startswith("LOADING"):
         return StoreUnavailableError(f"Redis at {address} is still loading its data", "try again in a moment")
     if words.startswith(("NOAUTH", "WRONGPASS", "AUTH", "invalid username", "Authentication required")):

@@ -8,16 +8,12 @@ import re
 import shlex
 import shutil
 from collections.abc import Iterator
-from decimal import Decimal
 
 import duckdb
 import pytest
-import redis
 from click.testing import CliRunner
 
-from syncer import FeatureClient
 from syncer.cli import main
-from syncer.errors import StoreRefusedError
 from tests.support.pages import Page
 from tests.support.projects import Project
 
@@ -208,44 +204,3 @@ def test_the_guides_unit_tests_pass_and_need_their_overrides(shop: Project) -> N
         assert [run.status for run in result.result.results] == ["error", "error"]
     finally:
         (shop.folder / path).unlink()
-
-
-# --- docs/wire-format.md ----------------------------------------------------------------------------------------------
-
-
-def test_the_listed_rights_are_enough_and_no_more(shop: Project, redis_url: str) -> None:
-    rules = Page("wire-format.md").block("rights").replace("demo_dev", "shop_dev").splitlines()
-    users = {rule.split()[2]: rule.split() for rule in rules}
-    urls = {name: redis_url.replace("//", f"//{name}:secret@") for name in users}
-
-    def allow(name: str, without: str | None = None) -> None:
-        admin.execute_command("ACL", "DELUSER", name)
-        admin.execute_command(*(word for word in users[name] if word != without))
-
-    def run(*command: str) -> int:
-        return CliRunner().invoke(main, command, env={"SYNCER_REDIS_URL": urls["writer"]}).exit_code
-
-    def read() -> dict[str, list[object]]:
-        with FeatureClient(urls["reader"], "shop_dev") as client:
-            return client.get_online_features("next_order", [{"customer_id": "ben"}]).to_dict()
-
-    assert CliRunner().invoke(main, ["register"]).exit_code == 0
-    with redis.Redis.from_url(redis_url) as admin:
-        try:
-            allow("writer")
-            allow("reader")
-            assert run("sync") == run("verify") == 0
-            assert read() == {"last_order_eur": [Decimal("20.00")], "last_order_items": [1]}
-            for word in users["reader"][5:]:
-                allow("reader", without=word)
-                with pytest.raises(StoreRefusedError, match="permission"):
-                    read()
-            for word in users["writer"][5:]:
-                admin.hset("shop_dev:customer:gone", "customer_orders:1", b"left over")  # something to remove
-                allow("writer", without=word)
-                assert run("sync") or run("verify") or word in ("+info", "+wait"), (
-                    word
-                )  # what these are for is said below
-        finally:
-            for name in users:
-                admin.execute_command("ACL", "DELUSER", name)

@@ -28,7 +28,7 @@ from syncer.registry import load_registry
 from syncer.spool import SpoolWriter
 from syncer.store import Session, Store
 from syncer.sync import Instant, Terms, ViewSynced
-from syncer.verify import verify
+from syncer.verify import ViewVerified, verify
 from syncer.warehouse import open_warehouse
 
 AS_OF = datetime(2026, 1, 10, tzinfo=timezone.utc)
@@ -61,7 +61,8 @@ class Runs:
                 connection.execute(statement.format(n=number))
 
     def sync(self, url: str | None = None, *, remember: bool = True, **options: Any) -> list[ViewSynced]:
-        terms = Terms(allow_shrink=1.0, **{name: options.pop(name) for name in {*options} & {"deadline", "full"}})
+        own = {name: options.pop(name) for name in {*options} & {"deadline", "full", "wait_replicas"}}
+        terms = Terms(allow_shrink=1.0, **own)
         with closing(Store(url or self.url, self.timeout)) as store:
             return list(
                 sync.sync(
@@ -77,10 +78,13 @@ class Runs:
                 )
             )
 
+    def verify(self, store: Store) -> list[ViewVerified]:
+        return list(verify(self.registry, self.declared, self.warehouse(), store, now=AS_OF, **self._arguments))
+
     def assert_exact(self) -> None:
         """Redis is the warehouse: by verify, by its markers, and nothing else is there."""
         with closing(Store(self.url)) as store:
-            found = list(verify(self.registry, self.declared, self.warehouse(), store, now=AS_OF, **self._arguments))
+            found = self.verify(store)
         assert not [view for view in found if view.differences], found
         with redis.Redis.from_url(self.url, decode_responses=True) as client:
             markers = client.hgetall(f"{NAMESPACE}:#markers")
