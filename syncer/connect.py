@@ -186,7 +186,7 @@ def tls_trouble(error: BaseException) -> tuple[str, str] | None:
 
     Only what will not pass by itself: a connection that breaks is none of it.
     """
-    met = next((each for each in _chain(error) if isinstance(each, ssl.SSLError)), None)
+    met = next((each for each in causes(error) if isinstance(each, ssl.SSLError)), None)
     if isinstance(met, ssl.SSLCertVerificationError):
         return (
             f"its certificate is not trusted: {met.verify_message}",
@@ -209,7 +209,7 @@ _PLAIN = "write redis:// for a Redis without TLS"
 
 def advice(error: BaseException) -> str:
     """What to do where there is no connection, or none any more."""
-    for each in _chain(error):
+    for each in causes(error):
         if isinstance(each, TimeoutError) and "handshake" in str(each):
             return f"is that port one for TLS? {_PLAIN}"
         if isinstance(each, TimeoutError | redis.TimeoutError) and each.__context__ is None:
@@ -221,7 +221,8 @@ def advice(error: BaseException) -> str:
     return "start one with `syncer redis`, or give its URL: --url or SYNCER_REDIS_URL"
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """``error`` and what led to it, the latest first."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

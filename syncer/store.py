@@ -18,7 +18,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError
 
-from syncer.connect import advice, locate, tls_trouble
+from syncer.connect import advice, causes, locate, tls_trouble
 from syncer.errors import FencedError, StoreError, StoreRefusedError, StoreUnavailableError
 from syncer.resp import Replies, ReplyError, command, errors
 
@@ -326,6 +326,10 @@ def _chunks(items: Iterable[_Item]) -> Iterator[list[_Item]]:
         yield some
 
 
+#: What the library makes of an error reply, but for those that say "not now".
+_ANSWERS = (redis.AuthenticationError, redis.ResponseError)
+
+
 @contextmanager
 def _translated(address: str, key: str | None = None) -> Iterator[None]:
     """Errors of the Redis client and of the socket as ours; ``key``: what the command is about."""
@@ -340,7 +344,7 @@ def _translated(address: str, key: str | None = None) -> Iterator[None]:
             f"Redis at {address} is one node of a Cluster, and what is asked for is on another",
             "give the URL of a Cluster: redis+cluster://host:port,host:port",
         ) from error
-    except (redis.AuthenticationError, redis.ResponseError) as error:
+    except _ANSWERS as error:
         raise _refused(_words(error), address, key) from error
     except redis.BusyLoadingError as error:
         raise StoreUnavailableError(f"Redis at {address} is still loading its data", "try again in a moment") from error
@@ -354,7 +358,9 @@ def _translated(address: str, key: str | None = None) -> Iterator[None]:
     except (redis.ConnectionError, redis.exceptions.RedisClusterException, OSError) as error:
         if trouble := tls_trouble(error):
             raise StoreRefusedError(f"no TLS with Redis at {address}: {trouble[0]}", trouble[1]) from error
-        if "Cluster mode is not enabled" in str(error):
+        if refused := next((each for each in causes(error) if isinstance(each, _ANSWERS)), None):
+            if "cluster support disabled" not in str(refused):  # rights, password: the library calls it no Cluster
+                raise _refused(_words(refused), address) from error
             raise StoreRefusedError(f"the Redis at {address} is no Cluster", "write redis://host:port/0") from error
         raise StoreUnavailableError(f"there is no Redis at {address}: {error}", advice(error)) from error
     except redis.RedisError as error:

@@ -14,6 +14,7 @@ from syncer.client import FeatureClient
 from syncer.errors import StoreRefusedError, StoreUnavailableError
 from syncer.store import Store
 from tests.support.cluster import Cluster
+from tests.support.pages import Page
 from tests.support.processes import Processes, client
 from tests.support.results import assert_refused, contents
 from tests.support.shop import Shop
@@ -113,6 +114,43 @@ def test_a_cluster_of_nobody_is_not_begun(shop: Shop, cluster: Cluster) -> None:
 
 def everything(cluster: Cluster) -> dict[bytes, bytes]:
     return {key: client(port).dump(key) for port in cluster.ports for key in client(port).scan_iter()}
+
+
+def test_a_reader_without_one_of_its_rights_is_refused(cluster: Cluster) -> None:
+    """As docs/wire-format.md lists them; one is for slots that move."""
+    rule = Page("wire-format.md").block("more rights").splitlines()[0].replace("demo_dev", "shop_dev").split()
+    url = cluster.url.replace("//", "//reader:secret@")
+
+    def read(without: str | None = None) -> Any:
+        for port in cluster.ports:
+            client(port).execute_command("ACL", "DELUSER", "reader")
+            client(port).execute_command(*(word for word in rule if word != without))
+        with FeatureClient(url, "shop_dev") as reader:
+            return visits(reader.get_online_features("churn", ROWS))
+
+    source = cluster.port_of("shop_dev:customer:20")
+    target = next(port for port in cluster.ports if port != source)
+    with cluster.moved("shop_dev:customer:20", target, finish=False):
+        assert read() == WANTED
+        for word in (word for word in rule if word.startswith("+")):
+            refused = None
+            try:
+                read(without=word)
+            except StoreRefusedError as error:
+                refused = error
+            assert refused, f"{word} is one right too many"
+            assert "NOPERM" in refused.message, word
+            assert "docs/wire-format.md lists the commands" in refused.hint, word
+
+
+def test_a_login_that_is_wrong(cluster: Cluster) -> None:
+    url = cluster.url.replace("//", "//nobody:wr0ng@")
+    with (
+        closing(Store(url)) as store,
+        pytest.raises(StoreRefusedError, match="invalid username-password") as met,
+    ):
+        store.get("k")
+    assert "check user and password" in met.value.hint
 
 
 def test_one_node_by_its_own_url_says_which_url_to_give(cluster: Cluster) -> None:

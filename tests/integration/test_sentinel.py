@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import pytest
 
 from syncer.client import FeatureClient
+from syncer.errors import StoreRefusedError
 from syncer.store import Store
 from syncer.sync import Planned
+from tests.support.pages import Page
 from tests.support.processes import SentinelService, client, sentinels
 from tests.support.results import assert_mirrored, assert_refused
 from tests.support.runs import Runs
@@ -84,6 +87,23 @@ def test_a_service_that_nobody_knows_and_sentinels_that_are_not_there(
             refused = shop.try_syncer(*command)
             assert_refused(refused, "answers and knows a primary that is up", "are the Sentinels there")
             assert "s3cret" not in refused.output
+
+
+def test_sentinels_with_users_of_their_own(service: SentinelService) -> None:
+    rule = Page("wire-format.md").block("more rights").splitlines()[1].split()
+    sentinel = client(service.sentinel)
+    sentinel.execute_command("ACL", "SETUSER", "default", "-sentinel")
+    for without in (None, *(word for word in rule if word.startswith("+"))):
+        sentinel.execute_command("ACL", "DELUSER", "asker")
+        sentinel.execute_command(*(word for word in rule if word != without))
+        with closing(Store(f"{service.url}?sentinel_username=asker&sentinel_password=secret")) as store:
+            if without is None:
+                assert store.get("k") is None
+            else:
+                with pytest.raises(StoreRefusedError, match="NOPERM"):
+                    store.get("k")
+    with closing(Store(service.url)) as store, pytest.raises(StoreRefusedError, match="NOPERM"):
+        store.get("k")
 
 
 def test_the_address_names_service_and_sentinels() -> None:

@@ -41,11 +41,10 @@ class Cluster:
         return SLOTS * number // len(self.ports), SLOTS * (number + 1) // len(self.ports)
 
     def _agree(self) -> bool:
-        facts = (client(port).cluster("info") for port in self.ports)
-        return all((each["cluster_slots_ok"], each["cluster_known_nodes"]) == (str(SLOTS), "3") for each in facts)
-
-    def client(self) -> Any:
-        return redis.RedisCluster(host=HOST, port=self.ports[0], protocol=2)
+        facts = [client(port).cluster("info") for port in self.ports]
+        wanted = ("ok", str(SLOTS), "3")
+        names = ("cluster_state", "cluster_slots_ok", "cluster_known_nodes")
+        return all(tuple(each[name] for name in names) == wanted for each in facts)
 
     def port_of(self, key: str | bytes) -> int:
         """Where the slot of ``key`` was at first."""
