@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
-import redis
 from redis.crc import key_slot
 
 from tests.support.processes import HOST, Processes, client, wait_until
