@@ -46,9 +46,10 @@ def extras(metadata: Message) -> dict[str, set[str]]:
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: zipfile.ZipFile) -> None:
-    modules = {path.name for path in (ROOT / "syncer").iterdir() if path.suffix == ".py"}
+    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "syncer").rglob("*.py")}
     assert {name for name in wheel.namelist() if not name.split("/")[0].endswith(".dist-info")} == {
-        f"syncer/{name}" for name in modules | {"py.typed"}
+        *modules,
+        "syncer/py.typed",
     }
 
 
