@@ -121,7 +121,7 @@ def room(file: Path) -> str:
 
 def test_every_module_has_one_rung() -> None:
     assert {room(file) for file in FILES} <= set(RUNGS)
-    assert {file.parts[0] for file in FILES if len(file.parts) > 1} == {"cli"}, "the ladder is flat"
+    assert {file.parts[0] for file in FILES if len(file.parts) > 1} == {"cli", "sql"}
     assert sum(map(len, LADDER)) == len(RUNGS)
 
 

@@ -1,0 +1,250 @@
+"""What a change of SQL means for each feature: refactor, additive, value change or schema break.
+
+Compares two ``Definitions``: what was accepted, and what the project says now. Fingerprints are made here, on both
+sides, by the same code, and are never stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from syncer.sql.algebra import Term, Terms, type_of
+from syncer.sql.clauses import Said, compared, names_read
+from syncer.sql.clauses import diff as sql_diff
+from syncer.sql.digest import Digests, Unnamed
+from syncer.sql.expressions import Names, Relation, Scope
+from syncer.sql.facts import Facts, Walk, facts
+from syncer.sql.queries import Builder, Node, Reader, is_bare
+from syncer.sql.text import Unclear, canonical_type, lower, parse
+
+Kind = Literal["refactor", "additive", "value change", "schema break"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """One version of a feature view, as far as the gate looks at it. Types as declared; '' where none is."""
+
+    node: str
+    join_keys: Mapping[str, str]
+    event_timestamp: str
+    available_at: str | None = None
+    deleted: str | None = None
+    features: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What became of one feature.
+
+    reasons: what changed and where, one sentence each; empty for a refactor. as_text: nodes that were compared as text,
+    because their SQL is not understood, and why.
+    """
+
+    feature: str
+    kind: Kind
+    reasons: tuple[str, ...] = ()
+    as_text: tuple[str, ...] = ()
+
+
+class Definitions:
+    """Nodes by name, and what their SQL means. Each node is read once, whatever number of views asks."""
+
+    def __init__(self, nodes: Mapping[str, Node]) -> None:
+        self.nodes = {lower(name): node for name, node in nodes.items()}
+        self.terms = Terms()
+        self.reader = Reader(self.nodes, self.terms)
+        self._digests = Digests(self.terms)
+
+    def relation(self, view: View) -> Relation:
+        name = lower(view.node)
+        relation = self.reader.relation(name)
+        names = (*view.join_keys, view.event_timestamp, view.available_at, view.deleted, *view.features)
+        for column in filter(None, names):
+            if not relation.has(column):
+                return self.reader.text(name, f"no column {column} is found in it")
+        return relation
+
+    def closure(self, view: View) -> list[str]:
+        """The view's node and those above it, nearest first, without sources."""
+        self.relation(view)
+        found = [lower(view.node)]
+        for name in found:
+            found += [
+                other
+                for other in self.reader.reads.get(name, ())
+                if other not in found and self.nodes[other].sql is not None
+            ]
+        return list(dict.fromkeys(found))
+
+    def as_text(self, view: View) -> tuple[str, ...]:
+        """The nodes of a view that are compared as text, and why."""
+        return tuple(
+            f"`{name}` is compared as text: {self.reader.as_text[name]}"
+            for name in self.closure(view)
+            if name in self.reader.as_text
+        )
+
+    def columns(self, view: View, feature: str) -> tuple[Term, ...]:
+        """The terms that decide what is read as the feature: keys, times and the value itself."""
+        relation = self.relation(view)
+        names = [*view.join_keys, view.event_timestamp, view.available_at, view.deleted, feature]
+        return tuple(relation.column(name, self.terms) if name else self.terms.make("null") for name in names)
+
+    def fingerprint(self, view: View, feature: str) -> str:
+        """Equal for SQL that is known to mean the same; of the meaning alone, so that names do not enter."""
+        try:
+            return self._rows(view, feature)
+        except RecursionError:
+            self.reader.text(lower(view.node), "it is nested too deeply")
+        except Unnamed as exc:
+            self.reader.text(lower(view.node), str(exc))
+        return self._rows(view, feature)
+
+    def _rows(self, view: View, feature: str) -> str:
+        return self._digests.rows(self.relation(view).block, self.columns(view, feature))
+
+    def facts(self, view: View, feature: str) -> Facts:
+        columns = self.columns(view, feature)
+        return facts(self._digests.kept(self.relation(view).block, columns), columns[:-1], columns[-1])
+
+
+def judge(old: Definitions, accepted: View, new: Definitions, proposed: View) -> tuple[Change, ...]:
+    """The change of each feature of one view version, accepted ones first, in their order."""
+    changes = []
+    keys = _keys(accepted, proposed)
+    as_text = tuple(dict.fromkeys((*old.as_text(accepted), *new.as_text(proposed))))
+    said = _Reasons(old, accepted, new, proposed)
+    added = [feature for feature in proposed.features if feature not in accepted.features]
+    renamed: dict[str, str] = {}
+    for feature, type_ in accepted.features.items():
+        before = old.fingerprint(accepted, feature)
+        if feature not in proposed.features:
+            names = [name for name in added if name not in renamed and new.fingerprint(proposed, name) == before]
+            if names:
+                renamed[names[0]] = feature
+            changes.append(Change(feature, "schema break", (f"renamed to {names[0]}" if names else "removed",)))
+            continue
+        declared = canonical_type(type_), canonical_type(proposed.features[feature])
+        breaks = list(keys)
+        if declared[0] != declared[1] and all(declared):
+            breaks.append(f"type {declared[0]} -> {declared[1]}")
+        if breaks:
+            changes.append(Change(feature, "schema break", tuple(breaks)))
+        elif before == new.fingerprint(proposed, feature):
+            changes.append(Change(feature, "refactor", (), as_text))
+        else:
+            changes.append(Change(feature, "value change", said.of(feature), as_text))
+    for feature in added:
+        was = (f"was called {renamed[feature]}",) if feature in renamed else ()
+        changes.append(Change(feature, "additive", was))
+    return tuple(changes)
+
+
+def _keys(accepted: View, proposed: View) -> list[str]:
+    before, after = list(accepted.join_keys), list(proposed.join_keys)
+    if before != after:
+        return [f"join keys {', '.join(before)} -> {', '.join(after)}"]
+    return [
+        f"type of join key {key}: {one} -> {two}"
+        for key in before
+        if (one := canonical_type(accepted.join_keys[key])) != (two := canonical_type(proposed.join_keys[key]))
+        and one
+        and two
+    ]
+
+
+class _Reasons:
+    """The clauses that differ, in words; of all features of one view."""
+
+    def __init__(self, old: Definitions, accepted: View, new: Definitions, proposed: View) -> None:
+        self._view = proposed
+        names = dict.fromkeys((*new.closure(proposed), *old.closure(accepted)))
+        self._nodes = [(name, old.nodes.get(name), new.nodes.get(name)) for name in names]
+        self._sentences: dict[bool, list[Said]] = {}
+
+    def of(self, feature: str) -> tuple[str, ...]:
+        for qualified in (False, True):
+            if qualified not in self._sentences:
+                self._sentences[qualified] = list(self._compared(qualified))
+            if self._sentences[qualified]:
+                read = self._read(feature)
+                found = [one.text for one in self._sentences[qualified] if one.column is None or one.column in read]
+                if found:
+                    return tuple(dict.fromkeys(found))
+        return ("its SQL changed in a way that is not told apart in words; see the diff",)
+
+    def _compared(self, qualified: bool) -> Iterator[Said]:
+        for name, old, new in self._nodes:
+            for before, after in zip(_texts(old), _texts(new), strict=False):
+                yield from compared(name, before, after, qualified)
+            if old is not None and new is not None:
+                if old.strategy != new.strategy:
+                    yield Said(f"strategy {old.strategy or 'none'} -> {new.strategy or 'none'} of `{name}`")
+                if old.unique_key != new.unique_key:
+                    one, two = (", ".join(node.unique_key) or "none" for node in (old, new))
+                    yield Said(f"unique key {one} -> {two} of `{name}`")
+
+    def _read(self, feature: str) -> frozenset[str]:
+        """The names of columns that the feature's, keys' and times' names are computed from, in any of the nodes."""
+        view = self._view
+        times = (view.event_timestamp, view.available_at, view.deleted)
+        read = frozenset(map(lower, filter(None, (feature, *view.join_keys, *times))))
+        texts = [text for _, old, new in self._nodes for node in (old, new) for text in _texts(node)]
+        while True:
+            wider = read.union(*(names_read(text, read) for text in texts))
+            if wider == read:
+                return read
+            read = wider
+
+
+def _texts(node: Node | None) -> tuple[str, ...]:
+    return tuple(text for text in (node.sql, node.incremental) if text) if node else ()
+
+
+def diff(old: Definitions, accepted: View, new: Definitions, proposed: View) -> str:
+    """A unified diff of the formatted SQL of each node, from the view upwards, that differs; '' where none does."""
+    names = dict.fromkeys((*new.closure(proposed), *old.closure(accepted)))
+    parts = []
+    for name in names:
+        before, after = (_texts(side.nodes.get(name)) for side in (old, new))
+        for number in range(max(len(before), len(after))):
+            one, two = (texts[number] if number < len(texts) else "" for texts in (before, after))
+            parts.append(sql_diff(name if not number else f"{name} (incremental)", one, two))
+    return "\n".join(part for part in parts if part)
+
+
+# -- on-demand expressions -----------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class OnDemand:
+    """What is known of an expression over one row. type: '' where it is not certain; problems: why it cannot serve."""
+
+    type: str
+    problems: tuple[str, ...]
+
+
+def check_on_demand(expression: str, columns: Mapping[str, str]) -> OnDemand:
+    """Whether an expression gives the same value in training and at request time: of known columns (name -> type)
+    alone, without chance, clock, subquery or other rows."""
+    definitions = Definitions({"row": Node(columns=columns, closed=True)})
+    try:
+        query = parse(f"select {expression}")
+        if len(query.expressions) != 1 or not is_bare(query):
+            return OnDemand("", ("it is not one expression",))
+        relation = Builder(definitions.reader, "row").query(parse(f"select {expression}\nfrom row"), Scope(Names()))
+    except Unclear as exc:
+        return OnDemand("", (str(exc),))
+    [value] = relation.columns.values()
+    walk = Walk()
+    walk.term(value, zoned=True)
+    problems = [f"{name} reads the clock" for name in sorted(walk.current_time)]
+    problems += [f"{name} may give another value at each call" for name in sorted(walk.chance)]
+    kinds = {instance.content.kind for instance in relation.block.instances()}
+    if value.queries:
+        problems.append("it holds a subquery")
+    if kinds != {"leaf"}:
+        problems.append("it looks at more than one row: an aggregate, a window or unnest")
+    return OnDemand(type_of(value) or "", tuple(problems))
