@@ -36,12 +36,13 @@ format: $(READY) ## rewrite Python and SQL in the house's format
 	$(BIN)/ruff check --fix
 	$(BIN)/sqlfmt --no-progressbar models macros tests/dbt
 
-bench: $(READY) $(FEAST) ## measure the sync, the point-in-time join, also against Feast, and the rolling windows (some 15 minutes)
+bench: $(READY) $(FEAST) ## measure the sync, the point-in-time join, also against Feast, the rolling windows and the gate (some 15 minutes)
 	$(BIN)/python -m benchmarks.sync
 	$(BIN)/python -m benchmarks.point_in_time
 	$(BIN)/python -m benchmarks.point_in_time_growth
 	$(BIN)/python -m benchmarks.feast_join
 	$(BIN)/python -m benchmarks.windows 500000
+	$(BIN)/python -m benchmarks.gate
 
 pins: ## write both requirements.txt anew (needs uv; UPGRADE=1 takes newer releases)
 	uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.10 --generate-hashes \
