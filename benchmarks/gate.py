@@ -13,9 +13,9 @@ import sys
 import time
 from collections import Counter
 
-from syncer.changes import Definitions, View, judge
-from syncer.queries import Node
-from syncer.sql import parse
+from syncer.sql.changes import Definitions, View, judge
+from syncer.sql.queries import Node
+from syncer.sql.text import parse
 
 COLUMNS = {
     "order_id": "bigint", "user_id": "bigint", "ordered_at": "timestamptz", "amount": "double", "quantity": "integer",
