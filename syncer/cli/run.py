@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from syncer.cli.options import namespace_option, now_option, project_options, select_option, url_option
+from syncer.encode import leave_pandas_out
 from syncer.errors import RequestError
 from syncer.keyspace import check_namespace
 from syncer.manifest import Declarations, DeclaredView
@@ -53,6 +54,7 @@ def mirror_command(name: str) -> Callable[[Callable[..., None]], click.Command]:
             now: datetime | None,
             **own: Any,
         ) -> None:
+            leave_pandas_out()
             command(run=_prepare(project_dir, profiles_dir, target, select, namespace, now), **own)
 
         return call

@@ -278,3 +278,16 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(shop: Shop) -> None:
         done = subprocess.run(command, cwd=shop.folder, stdout=closed, stderr=subprocess.PIPE, text=True, check=False)
     assert "Traceback" not in done.stderr
     assert done.returncode != 0
+
+
+def test_a_plain_sync_imports_neither_dbt_nor_pandas(shop: Shop) -> None:
+    """Each of the two takes longer than the sync itself."""
+    code = (
+        "import sys; from syncer.cli import main; main(['sync'], standalone_mode=False); "
+        "print(*{'dbt', 'pandas', 'sqlglot'} & set(sys.modules))"
+    )
+    environment = {**os.environ, "SYNCER_REDIS_URL": shop.redis_url}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=shop.folder, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == ""

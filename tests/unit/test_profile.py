@@ -89,18 +89,16 @@ ENTRIES: list[tuple[str, str, list[Any]]] = [
 def test_a_plain_reading_is_dbts_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
-    cases: list[tuple[dict[str, Any], dict[str, Any]]] = [
-        case
-        for text in TEXTS
-        for case in (
+    cases: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    for text in TEXTS:
+        cases += [
             ({"target-path": text}, {}),
             ({"model-paths": [text], "macro-paths": [text]}, {}),
             ({"vars": {"feature_warehouse_now": text}}, {}),
             ({}, {"path": text}),
             ({}, {"schema": text}),
             ({}, {"settings": {"TimeZone": text}}),
-        )
-    ]
+        ]
     cases += [
         ({key: value}, {}) if file == "project" else ({}, {key: value})
         for file, key, values in ENTRIES
