@@ -99,7 +99,27 @@ def check_server(store: Store, *, allow_eviction: bool) -> None:
         )
 
 
+#: Bytes of memory that an entity takes in Redis beyond its key and message: in one compact block, and above its limit.
+COMPACT_BYTES, SPREAD_BYTES = 90, 280
+
+
 def compact_limit(store: Store) -> int | None:
     """The longest message, in bytes, with which Redis keeps an entity in one compact block; None when it won't say."""
     value = store.setting("hash-max-listpack-value", "hash-max-ziplist-value")
     return None if value is None else int(value)
+
+
+def cost_of_length(longest: Mapping[str, tuple[int, int]], limit: int | None) -> str | None:
+    """What messages above the ``limit`` cost, in a sentence; None when nothing is above it, or it is unknown.
+
+    ``longest``: for each view its rows and its longest message, in bytes.
+    """
+    above = [(rows, length) for rows, length in longest.values() if limit is not None and length > limit]
+    if not above:
+        return None
+    extra, rows = SPREAD_BYTES - COMPACT_BYTES, sum(rows for rows, _ in above)
+    return (
+        f"messages have up to {max(length for _, length in above)} bytes, and Redis keeps a hash compact only up to "
+        f"{limit}: that costs some {extra} bytes an entity, up to {extra * rows:,} in all. Raise "
+        "hash-max-listpack-value (before Redis 7.0: hash-max-ziplist-value)"
+    )

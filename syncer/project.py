@@ -44,6 +44,14 @@ class Project:
     def default_namespace(self) -> str:
         return f"{self.name}_{self.target}"
 
+    def manifest_stamp(self) -> object:
+        """Something else once the manifest has been written anew."""
+        try:
+            found = self.manifest_path.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size, found.st_ino
+
     def clock(self) -> datetime | None:
         """Where the project's own clock stands, None for the real time. Raises RequestError when it is no instant."""
         try:
@@ -166,6 +174,47 @@ def select_models(project: Project, selection: tuple[str, ...], target: str | No
             raise result.exception or ProjectError("dbt could not list the models")
     lines: Any = result.result
     return {json.loads(line)["unique_id"] for line in lines}
+
+
+class ModelRuns:
+    """Runs of some dbt models in this process; the project is parsed again only when its manifest has changed."""
+
+    def __init__(self, selection: tuple[str, ...], target: str | None) -> None:
+        """``target``: as it was given."""
+        self._selection, self._target = selection, target
+        self._runner: Any = None
+        self._stamp: object = None
+
+    def run(self, project: Project) -> None:
+        """Raises ProjectError in the words of the first model that failed; the file is free again either way."""
+        words = " ".join(self._selection)
+        with _dbt_errors("run the models", f"see what `dbt run --select {words}` says"), redirect_stdout(StringIO()):
+            from dbt.cli.main import dbtRunner
+
+            stamp = project.manifest_stamp()
+            if self._runner is None or stamp != self._stamp:
+                parsed = self._invoke(dbtRunner(), project, "parse")
+                self._runner, self._stamp = dbtRunner(manifest=parsed), stamp
+            done = self._invoke(self._runner, project, "run", "--select", *self._selection)
+            if not done.results:
+                raise ProjectError(
+                    f"--run {words} selects no model", f"see what `dbt ls --resource-type model --select {words}` lists"
+                )
+
+    def _invoke(self, runner: Any, project: Project, *command: str) -> Any:
+        from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+
+        manager: Any = DuckDBConnectionManager
+        command = ("--quiet", "--log-level-file", "none", "--no-write-json", *command)
+        command += ("--project-dir", str(project.folder), "--profiles-dir", str(project.profiles_folder))
+        try:
+            done = runner.invoke([*command, *(["--target", self._target] if self._target else [])])
+        finally:
+            manager.close_all_connections()  # profiles may say keep_open
+        if done.success:
+            return done.result
+        failed = [f"{node.node.name}: {node.message}" for node in getattr(done.result, "results", ()) if node.message]
+        raise done.exception or ProjectError(f"dbt run failed: {' '.join((failed or ['?'])[0].split())}")
 
 
 def compile_sql(project: Project, jinja: str, target: str | None) -> str:

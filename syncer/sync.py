@@ -91,6 +91,8 @@ class ViewSynced:
     bytes: int  # sent, protocol included
     seconds: float
     read_back: str | None  # why Redis was read back; None: the last run's memory was enough
+    newest_available_at: datetime | None = None  # of the view's history; None: it is empty, or the view is retired
+    longest: int = 0  # message, in bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +112,11 @@ class Planned:
     @property
     def rows(self) -> int:
         return self.latest.spool.rows if self.latest else 0
+
+    @property
+    def longest(self) -> int:
+        """The longest message, in bytes."""
+        return self.latest.spool.longest if self.latest else 0
 
 
 def sync(
@@ -423,6 +430,8 @@ class _Run:
             bytes=size,
             seconds=time.monotonic() - started,
             read_back=planned.read_back,
+            newest_available_at=latest.newest_available_at if latest else None,
+            longest=planned.longest,
         )
 
     def _portions(self, field: str, todo: Difference) -> Iterator[Encoded | Removed]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ import duckdb
 import pyarrow as pa
 
 from syncer.encode import Encoded, Encoder, select_list
-from syncer.errors import DataError, WarehouseError, WarehouseLockedError
+from syncer.errors import DataError, StoppedError, WarehouseError, WarehouseLockedError
 from syncer.feature import FeatureView
 from syncer.keyspace import field_name
 from syncer.manifest import DeclaredView
@@ -171,11 +171,14 @@ def latest_relation(declared: DeclaredView) -> str:
 
 
 @contextmanager
-def open_warehouse(database: Path, settings: Mapping[str, Any] | None = None) -> Iterator[Warehouse]:
+def open_warehouse(
+    database: Path, settings: Mapping[str, Any] | None = None, stopped: Callable[[], bool] = lambda: False
+) -> Iterator[Warehouse]:
     """A Warehouse on ``database``, in UTC, inside one transaction.
 
-    Waits up to LOCK_SECONDS while another process holds the file. Raises WarehouseLockedError after that, and
-    WarehouseError when there is no file, it is no database, or a setting is none of DuckDB's.
+    Waits up to LOCK_SECONDS while another process holds the file. Raises WarehouseLockedError after that, StoppedError
+    once ``stopped`` says so, and WarehouseError when there is no file, it is no database, or a setting is none of
+    DuckDB's.
     """
     if str(database) == ":memory:":
         raise WarehouseError(
@@ -183,7 +186,7 @@ def open_warehouse(database: Path, settings: Mapping[str, Any] | None = None) ->
         )
     if not database.exists():
         raise WarehouseError(f"there is no warehouse at {database.absolute()}", "run `dbt build` first")
-    connection = _connect(database)
+    connection = _connect(database, stopped)
     try:
         for name, value in (settings or {}).items():
             try:
@@ -221,7 +224,7 @@ def _write(path: Path, batches: Iterable[Encoded]) -> Spool:
     return writer.spool
 
 
-def _connect(database: Path) -> duckdb.DuckDBPyConnection:
+def _connect(database: Path, stopped: Callable[[], bool]) -> duckdb.DuckDBPyConnection:
     deadline, pause = time.monotonic() + LOCK_SECONDS, 0.05
     while True:
         try:
@@ -230,6 +233,8 @@ def _connect(database: Path) -> duckdb.DuckDBPyConnection:
             locked = _LOCKED.search(str(error))
             if not locked:
                 raise WarehouseError(f"{database} cannot be opened: {_words(error)}", "is it a DuckDB file?") from error
+            if stopped():
+                raise StoppedError(f"stopped while waiting for {database}", "run `syncer sync` again") from error
             if time.monotonic() + pause > deadline:
                 holder = f"{locked[1] or 'another process'} holds {database}"
                 raise WarehouseLockedError(

@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
-from syncer.cli import mirror, reading, registering, server, training
-from syncer.cli.output import say_error
+from syncer.cli import mirror, plan, reading, registering, server, sync, training
+from syncer.cli.output import file_error, say_error
 from syncer.errors import SyncerError
 
 
@@ -27,11 +27,7 @@ class _Group(click.Group):
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise  # who reads our output went away; click ends quietly
-            say_error(
-                SyncerError(
-                    f"{error.filename or 'a file'}: {error.strerror or error}", "mend that file, then try again"
-                )
-            )
+            say_error(file_error(error))
         ctx.exit(1)
 
 
@@ -49,8 +45,8 @@ def main() -> None:
 for command in (
     registering.register,
     registering.check,
-    mirror.plan_command,
-    mirror.sync_command,
+    plan.plan_command,
+    sync.sync_command,
     mirror.verify_command,
     mirror.drop_command,
     reading.get,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from syncer.errors import RequestError
+from syncer.feature import parse_duration
 from syncer.project import parse_instant
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -23,6 +24,16 @@ def instant_option(_: click.Context, __: click.Parameter, text: str | None) -> d
         return None if text is None else parse_instant(text)
     except RequestError as error:
         raise click.BadParameter(f"{error.message}; {error.hint}") from None
+
+
+def duration_option(_: click.Context, __: click.Parameter, text: str | None) -> timedelta | None:
+    try:
+        duration = None if text is None else parse_duration(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}; write '30 seconds' or '5 minutes'") from None
+    if duration is not None and not duration:
+        raise click.BadParameter("there must be time between two syncs: '1 second' is the least")
+    return duration
 
 
 FOLDER = click.Path(file_okay=False, path_type=Path)

@@ -49,6 +49,11 @@ def say_error(error: SyncerError) -> None:
         click.echo(f"Hint: {error.hint}", err=True)
 
 
+def file_error(error: OSError) -> SyncerError:
+    """The same about a file, as our own kind of error."""
+    return SyncerError(f"{error.filename or 'a file'}: {error.strerror or error}", "mend that file, then try again")
+
+
 def utc(moment: datetime) -> str:
     return moment.astimezone(timezone.utc).replace(tzinfo=None).isoformat() + "Z"
 

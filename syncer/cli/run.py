@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import logging
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
+from threading import Event
+from types import FrameType
 from typing import Any
 
 import click
@@ -19,7 +24,12 @@ from syncer.manifest import Declarations, DeclaredView
 from syncer.project import Project, load_declarations, load_project, select_models
 from syncer.registering import accepted_registry
 from syncer.registry import Registry
-from syncer.sync import Instant
+from syncer.store import Store
+from syncer.sync import Instant, Terms
+from syncer.warehouse import open_warehouse
+
+#: The folder of the project that remembers what its syncs left online.
+STATES = ".syncer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +44,47 @@ class Run:
     select: frozenset[str] | None  # view ids
 
 
+@dataclass(slots=True, kw_only=True)
+class Preparation:
+    """What the shared options name; called, it makes the Run of it, as the project is then."""
+
+    project_dir: Path | None
+    profiles_dir: Path | None
+    target: str | None
+    selection: tuple[str, ...]
+    namespace: str | None
+    now: datetime | None
+    _selected: tuple[object, frozenset[str]] | None = field(default=None, init=False)
+
+    def project(self) -> Project:
+        return load_project(self.project_dir, self.profiles_dir, self.target)
+
+    def __call__(self) -> Run:
+        project = self.project()
+        declarations = load_declarations(project)
+        registry = accepted_registry(declarations, project.registry_path)
+        given = self.now or project.clock()
+        return Run(
+            project=project,
+            registry=registry,
+            declared=declarations.views,
+            namespace=check_namespace(self.namespace or project.default_namespace),
+            instant=Instant(as_of=given or datetime.now(timezone.utc), clock="fixed" if given else "real"),
+            select=self._select(project, registry, declarations) if self.selection else None,
+        )
+
+    def _select(self, project: Project, registry: Registry, declarations: Declarations) -> frozenset[str]:
+        """The view ids of the selection; dbt is asked again only when the manifest has changed."""
+        stamp = project.manifest_stamp()
+        if self._selected is None or self._selected[0] != stamp:
+            models = select_models(project, self.selection, self.target)
+            self._selected = stamp, _selected(registry, declarations, models, self.selection)
+        return self._selected[1]
+
+
 def mirror_command(name: str) -> Callable[[Callable[..., None]], click.Command]:
-    """A command on the mirror: it is called with the Run that the shared options name, then with its own options."""
+    """A command on the mirror: it is called with ``prepare``, which makes the Run that the shared options name, and
+    with its own options."""
 
     def decorate(command: Callable[..., None]) -> click.Command:
         @click.command(name)
@@ -54,34 +103,21 @@ def mirror_command(name: str) -> Callable[[Callable[..., None]], click.Command]:
             now: datetime | None,
             **own: Any,
         ) -> None:
-            leave_pandas_out()
-            command(run=_prepare(project_dir, profiles_dir, target, select, namespace, now), **own)
+            if not own.get("run_models"):  # dbt's Python models may be written with pandas
+                leave_pandas_out()
+            preparation = Preparation(
+                project_dir=project_dir,
+                profiles_dir=profiles_dir,
+                target=target,
+                selection=select,
+                namespace=namespace,
+                now=now,
+            )
+            command(prepare=preparation, **own)
 
         return call
 
     return decorate
-
-
-def _prepare(
-    project_dir: Path | None,
-    profiles_dir: Path | None,
-    target: str | None,
-    select: tuple[str, ...],
-    namespace: str | None,
-    now: datetime | None,
-) -> Run:
-    project = load_project(project_dir, profiles_dir, target)
-    declarations = load_declarations(project)
-    registry = accepted_registry(declarations, project.registry_path)
-    given = now or project.clock()
-    return Run(
-        project=project,
-        registry=registry,
-        declared=declarations.views,
-        namespace=check_namespace(namespace or project.default_namespace),
-        instant=Instant(as_of=given or datetime.now(timezone.utc), clock="fixed" if given else "real"),
-        select=_selected(registry, declarations, select_models(project, select, target), select) if select else None,
-    )
 
 
 def _selected(
@@ -96,3 +132,94 @@ def _selected(
             f"see what `dbt ls --select {words}` lists; served: {', '.join(registry.views)}",
         )
     return frozenset(chosen)
+
+
+def terms_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say what a run may do; the command is called with the Terms that they make."""
+
+    @click.option("--full", is_flag=True, help="Read Redis back, whatever is remembered of the last run.")
+    @click.option("--allow-empty", is_flag=True, help="Take views without rows too: nothing of them stays online.")
+    @click.option(
+        "--allow-shrink",
+        type=click.FloatRange(0, 1),
+        default=Terms().allow_shrink,
+        show_default=True,
+        help="The share of a view's entities that may vanish at once.",
+    )
+    @click.option("--allow-eviction", is_flag=True, help="Write to a Redis that evicts keys when its memory is full.")
+    @click.option("--max-rows-per-second", type=click.IntRange(1), help="Leave Redis time for its readers.")
+    @click.option(
+        "--wait-replicas",
+        type=click.IntRange(0),
+        default=0,
+        show_default=True,
+        help="A view is done when so many replicas have it.",
+    )
+    @click.option(
+        "--deadline",
+        type=click.FloatRange(0),
+        default=Terms().deadline,
+        show_default=True,
+        help="Seconds to go on trying after the connection was lost.",
+    )
+    @functools.wraps(command)
+    def call(**options: Any) -> None:
+        own = {name: options.pop(name) for name in Terms.__dataclass_fields__}
+        command(terms=Terms(**own), **options)
+
+    return call
+
+
+def arguments(run: Run, store: Store, terms: Terms, stopped: Callable[[], bool] = lambda: False) -> dict[str, Any]:
+    """What ``sync`` and ``plan`` are called with."""
+    return {
+        "registry": run.registry,
+        "declared": run.declared,
+        "open_warehouse": open_warehouse(run.project.database, run.project.settings, stopped),
+        "store": store,
+        "namespace": run.namespace,
+        "target": run.project.target,
+        "instant": run.instant,
+        "select": run.select,
+        "remember": run.project.folder / STATES,
+        "terms": terms,
+    }
+
+
+@contextmanager
+def told_to_stop() -> Iterator[Event]:
+    """Set by SIGTERM or SIGINT. The first one asks for an end between two transactions, the second ends."""
+    asked = Event()
+    previous: dict[signal.Signals, Any] = {}
+
+    def ask(_: int, __: FrameType | None) -> None:
+        asked.set()
+        for each, handler in previous.items():
+            signal.signal(each, handler)
+
+    try:
+        for each in (signal.SIGTERM, signal.SIGINT):
+            previous[each] = signal.signal(each, ask)
+    except ValueError:
+        pass  # signals belong to the main thread
+    try:
+        yield asked
+    finally:
+        for each, handler in previous.items():
+            signal.signal(each, handler)
+
+
+@contextmanager
+def logged() -> Iterator[None]:
+    """What the library says in passing, as lines on stderr."""
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            click.echo(f"Warning: {record.getMessage()}", err=True)
+
+    handler = Lines(logging.WARNING)
+    logging.getLogger("syncer").addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger("syncer").removeHandler(handler)

@@ -131,10 +131,10 @@ def test_register_and_check_agree(shop: Shop) -> None:
 def test_sync_and_verify_print_a_table_and_a_sentence(shop: Shop) -> None:
     printed = re.sub(r"\d+\.\d\d s", "0.01 s", shop.syncer("sync"))
     assert re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:6379", printed).splitlines() == [
-        "feature view  rows  removed  bytes sent",
-        "orders.v1        3        0         271",
-        "stock.v1         2        0         154",
-        "visits.v1        2        0         144",
+        "feature view  rows  written  removed  bytes sent",
+        "orders.v1        3        3        0         271",
+        "stock.v1         2        2        0         154",
+        "visits.v1        2        2        0         144",
         "7 rows in 0.01 s: shop_dev on 127.0.0.1:6379/0 is the warehouse as of 2026-01-10T00:00:00Z.",
     ]
     assert shop.syncer("verify").splitlines() == [

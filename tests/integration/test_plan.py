@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -53,11 +54,19 @@ def test_long_messages_on_a_redis_that_spreads_them_are_warned_of(shop: Shop, se
     before = server.config_get(name)[name]
     try:
         server.config_set(name, 8)
-        assert "Redis keeps a hash compact only up to 8" in shop.try_syncer("plan").stderr
+        warning = r"up to \d+ bytes, .* compact only up to 8: that costs some 190 bytes an entity, up to 1,330 in all"
+        for command in ("plan", "sync"):
+            assert re.search(warning, shop.try_syncer(command).stderr)
+        assert shop.json("plan")["compact_limit"] == 8
         server.config_set(name, 4096)
         assert shop.try_syncer("plan").stderr == ""
+        server.acl_setuser("blind", enabled=True, nopass=True, commands=["+@all", "-config"], keys=["*"])
+        blind = {"SYNCER_REDIS_URL": shop.redis_url.replace("redis://", "redis://blind:x@")}
+        assert "is unknown: it does not say (CONFIG)" in shop.syncer("plan", **blind)
+        assert shop.try_syncer("sync", **blind).stderr == ""
     finally:
         server.config_set(name, before)
+        server.acl_deluser("blind")
 
 
 @pytest.mark.parametrize("command", ["plan", "sync"])

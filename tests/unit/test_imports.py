@@ -25,7 +25,7 @@ LADDER: list[set[str]] = [
     {"store", "state", "project", "server"},
     {"mirror", "reading", "namespace", "lease", "spine", "provenance"},
     {"frames"},
-    {"registering", "sync", "verify", "client", "training", "batch", "audit"},
+    {"registering", "sync", "verify", "client", "training", "batch", "audit", "watch"},
     {"cli"},
     {"__init__", "__main__"},
 ]

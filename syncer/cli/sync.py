@@ -1,0 +1,164 @@
+"""`syncer sync`: one run, or one after the other."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import click
+
+from syncer.cli.metrics import openmetrics
+from syncer.cli.options import duration_option, json_option
+from syncer.cli.output import file_error, print_json, print_table, say_error, utc
+from syncer.cli.progress import Progress
+from syncer.cli.run import Preparation, Run, arguments, logged, mirror_command, terms_options, told_to_stop
+from syncer.errors import SyncerError
+from syncer.namespace import compact_limit, cost_of_length
+from syncer.project import ModelRuns
+from syncer.store import Store
+from syncer.sync import Terms, ViewSynced, sync
+from syncer.watch import watch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What one run did."""
+
+    namespace: str
+    address: str
+    as_of: datetime
+    seconds: float
+    views: list[ViewSynced]
+
+
+@mirror_command("sync")
+@terms_options
+@click.option(
+    "--every",
+    callback=duration_option,
+    metavar="DURATION",
+    help="Go on: sync again at this pace ('30 seconds'), until SIGTERM or Ctrl-C.",
+)
+@click.option(
+    "--run",
+    "run_models",
+    multiple=True,
+    metavar="SELECTION",
+    help="Run these dbt models before each sync, in dbt's selection syntax; repeatable.",
+)
+@click.option(
+    "--metrics",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write what each sync did into this file, as OpenMetrics.",
+)
+@json_option
+def sync_command(
+    prepare: Preparation,
+    url: str,
+    terms: Terms,
+    every: timedelta | None,
+    run_models: tuple[str, ...],
+    metrics: Path | None,
+    as_json: bool,
+) -> None:
+    """Make Redis equal to the latest-value views. Sends only what differs; says what when it has.
+
+    \b
+    Examples:
+      syncer sync --select carrier_delays --url redis://127.0.0.1:6379/0
+      syncer sync --every '30 seconds' --run tag:near_real_time+
+    """
+    if every and prepare.now:
+        raise click.UsageError("--now stands still and --every goes on: give one of the two")
+    warned: list[str] = []
+    store, models = Store(url), ModelRuns(run_models, prepare.target) if run_models else None
+
+    def cycle() -> Summary:
+        try:
+            if models:
+                models.run(prepare.project())
+            summary = _synced(prepare(), store, terms, stopped)
+            if metrics:
+                _replace(metrics, openmetrics(summary.namespace, summary.as_of, summary.views, time.time()))
+            longest = {view.view: (view.rows, view.longest) for view in summary.views}
+            warning = cost_of_length(longest, compact_limit(store))
+            if warning and not warned:
+                warned.append(warning)
+                click.echo(f"Warning: {warning}.", err=True)
+            return summary
+        except OSError as error:
+            raise file_error(error) from error
+
+    with told_to_stop() as stopped, logged():
+        if every is None:
+            _print_summary(cycle(), as_json)
+            return
+        prepare()  # a wrong command line or project ends the watch before it begins
+        for result in watch(cycle, every, stopped):
+            _print_cycle(result, as_json)
+
+
+def _synced(run: Run, store: Store, terms: Terms, stopped: Event) -> Summary:
+    started = time.monotonic()
+    with Progress(sys.stderr) as progress:
+        engine = sync(**arguments(run, store, terms, stopped.is_set), stopped=stopped.is_set, progress=progress.show)
+        views = list(engine)
+    return Summary(
+        namespace=run.namespace,
+        address=store.address,
+        as_of=run.instant.as_of,
+        seconds=time.monotonic() - started,
+        views=views,
+    )
+
+
+def _print_summary(done: Summary, as_json: bool) -> None:
+    if as_json:
+        print_json(_json(done))
+        return
+    print_table(
+        ("feature view", "rows", "written", "removed", "bytes sent"),
+        [(v.view, f"{v.rows:,}", f"{v.written:,}", f"{v.removed:,}", f"{v.bytes:,}") for v in done.views],
+    )
+    rows = sum(view.rows for view in done.views)
+    place = f"{done.namespace} on {done.address}"
+    click.echo(f"{rows:,} rows in {done.seconds:.2f} s: {place} is the warehouse as of {utc(done.as_of)}.")
+
+
+def _print_cycle(result: Summary | SyncerError, as_json: bool) -> None:
+    """One line; of an error two, on stderr."""
+    if isinstance(result, SyncerError):
+        if as_json:
+            print_json({"at": datetime.now(timezone.utc), "error": result.message, "hint": result.hint})
+        else:
+            say_error(result)
+    elif as_json:
+        print_json(_json(result))
+    else:
+        rows, written, removed = (
+            sum(getattr(view, name) for view in result.views) for name in ("rows", "written", "removed")
+        )
+        done = f"{rows:,} rows, {written:,} written, {removed:,} removed in {result.seconds:.2f} s"
+        click.echo(f"{utc(result.as_of)}  {done}")
+
+
+def _json(done: Summary) -> dict[str, Any]:
+    return {
+        "namespace": done.namespace,
+        "as_of": done.as_of.isoformat(),
+        "seconds": round(done.seconds, 3),
+        "views": [asdict(view) for view in done.views],
+    }
+
+
+def _replace(path: Path, text: str) -> None:
+    """Puts a file in place whole: whoever collects it never reads half of it."""
+    new = path.with_name(f".{path.name}.new")
+    new.write_text(text, encoding="utf-8")
+    os.replace(new, path)
