@@ -70,9 +70,8 @@ def sync_command(
     """Make Redis equal to the latest-value views. Sends only what differs; says what when it has.
 
     \b
-    Examples:
-      syncer sync --select carrier_delays --url redis://127.0.0.1:6379/0
-      syncer sync --every '30 seconds' --run tag:near_real_time+
+    Example:
+      syncer sync --select carrier_delays --every '30 seconds'
     """
     if every and prepare.now:
         raise click.UsageError("--now stands still and --every goes on: give one of the two")

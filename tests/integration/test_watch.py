@@ -119,13 +119,14 @@ def test_a_watch_follows_the_warehouse_through_all_that_happens(own: EmbeddedSer
         shop.replace("models/visits.yml", "tier: hourly", "tier: daily")
         watch.until("the manifest is older than the project")
         shop.dbt("parse")
+        watch.until("the registry is behind the project")
+        shop.syncer("register")
         watch.until("6 rows, 0 written")
         assert watch.end(signal.SIGTERM) == 0
     finally:
         watch.close()
     assert first != metrics.read_text()
     assert 'feature_warehouse_rows{namespace="shop_dev",view="visits.v1"} 1\n' in metrics.read_text()
-    shop.syncer("register")
     assert_mirrored(shop)
 
 
