@@ -32,7 +32,7 @@ class Progress:
             return
         self._due = now + PACE
         changes = planned.difference.writes.rows + planned.difference.removals.rows
-        rate = rows / (now - self._began)
+        rate = rows / max(now - self._began, 1e-3)
         self._write(
             f"{planned.view}: {rows:,} of {changes:,} changes, {size / 1e6:,.1f} MB, {rate:,.0f} rows/s, "
             f"{(changes - rows) / rate:,.0f} s left"
