@@ -3,23 +3,33 @@
     python -m benchmarks.sync [ENTITIES]      default 1,000,000 entities x 10 features: 4 double, 3 bigint, 3 varchar
 
 Both read the same DuckDB file and write the same messages into the same, emptied Redis. Two figures each: the seconds
-of the work itself, and those of the whole process; the difference is start-up, for the syncer mostly dbt reading the
-project and its profile. The machine's noise falls on both: the ratio is the figure to quote.
+of the work itself, and those of the whole process; the difference is start-up. The machine's noise falls on both: the
+ratio is the figure to quote.
+
+Beside them, of the same rows: the server's own ceiling (the finished protocol bytes, sent over one socket); the peak
+memory of the syncer's process; and how long it takes until a change of 1 % of the entities is readable online, from the
+start of the command.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
+import resource
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
+import duckdb
 import redis
 
+from syncer.encode import Encoder, select_list
+from syncer.registry import from_json
 from syncer.server import HOST, EmbeddedServer
 from tests.support.projects import Project
 
@@ -88,6 +98,8 @@ def main() -> None:
             "syncer sync": ["-m", "syncer", "sync", "--json", "--url", server.url],
             "row by row": ["-c", *row_by_row],
         }
+        ceiling = changed = math.inf
+        memory = 0
         work: dict[str, list[float]] = {name: [] for name in commands}
         process: dict[str, list[float]] = {name: [] for name in commands}
         for _ in range(RUNS):
@@ -99,6 +111,10 @@ def main() -> None:
                     process[name].append(time.monotonic() - started)
                     written = client.dbsize()
                 assert written in (entities, entities + 2), f"{name} wrote {written} keys"  # 2: registry and markers
+                memory = max(memory, _children_peak()) if name == "syncer sync" and not memory else memory
+            ceiling = min(ceiling, _raw(server.url, project))
+        for run in range(1, RUNS + 1):
+            changed = min(changed, _one_percent(server.url, project, entities, run))
     print(f"{entities:,} entities x {len(FEATURES)} features, best of {RUNS} runs")
     print(f"  {'':<12} {'work':>8}  {'rows/s':>9}  {'process':>8}")
     for name in commands:
@@ -106,7 +122,11 @@ def main() -> None:
         print(f"  {name:<12} {min(work[name]):6.2f} s  {rate:>9,.0f}  {min(process[name]):6.2f} s")
     ours, theirs = commands
     in_work, in_process = (min(seconds[theirs]) / min(seconds[ours]) for seconds in (work, process))
+    print(f"  {'raw bytes':<12} {ceiling:6.2f} s  {entities / ceiling:>9,.0f}")
     print(f"  {'ratio':<12} {in_work:8.2f}  {'':>9}  {in_process:8.2f}")
+    print(f"  of the server's ceiling: {ceiling / min(work[ours]):.0%}")
+    print(f"  peak memory of the syncer: {memory / 1e6:,.0f} MB")
+    print(f"  1 % changed, readable after {changed:.2f} s")
 
 
 def _build(folder: Path, entities: int) -> Project:
@@ -127,6 +147,56 @@ def _build(folder: Path, entities: int) -> Project:
     project.dbt("build")
     _run(["-m", "syncer", "register"], folder)
     return project
+
+
+def _children_peak() -> int:
+    """The largest memory, in bytes, that a process started by this one has taken so far."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+
+
+def _raw(url: str, project: Project) -> float:
+    """Seconds to send the rows' commands, made beforehand, over one socket, and to read the replies."""
+    registry = from_json(json.loads((project.folder / "registry/registry.json").read_text()))
+    view = registry.views["users.v1"]
+    encoder = Encoder("raw", view)
+    with duckdb.connect(str(project.database), read_only=True) as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        batches = connection.sql(f"select {select_list(view)} from latest_users_v1").to_arrow_reader(20_480)
+        encoded = [encoder.encode(batch) for batch in batches]
+    rows, buffers = sum(batch.rows for batch in encoded), [batch.commands() for batch in encoded]
+    with redis.Redis.from_url(url) as client:
+        client.flushall()
+        port = int(client.connection_pool.connection_kwargs["port"])
+        with socket.create_connection((HOST, port)) as connected:
+            replies = threading.Thread(target=_drain, args=(connected, 4 * rows))  # b":1\r\n" each
+            started = time.monotonic()
+            replies.start()
+            for buffer in buffers:
+                connected.sendall(buffer)
+            replies.join()
+            seconds = time.monotonic() - started
+        assert client.dbsize() == rows
+        client.flushall()
+    return seconds
+
+
+def _drain(connected: socket.socket, size: int) -> None:
+    while size > 0:
+        size -= len(connected.recv(1 << 16))
+
+
+def _one_percent(url: str, project: Project, entities: int, run: int) -> float:
+    """Seconds from the command's start until the last of 1 % changed entities reads as changed."""
+    _run(["-m", "syncer", "sync", "--json", "--url", url], project.folder)
+    with duckdb.connect(str(project.database)) as connection:
+        connection.execute(f"update users_v1 set count_0 = count_0 + {run} where hash(user_id) % 100 = 0")
+    started = time.monotonic()
+    done = json.loads(_run(["-m", "syncer", "sync", "--json", "--url", url], project.folder))
+    seconds = time.monotonic() - started
+    (view,) = done["views"]
+    assert 0 < view["written"] < entities / 50, view
+    assert view["read_back"] is None, view
+    return seconds
 
 
 def _run(command: list[str], folder: Path) -> str:
