@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -164,10 +164,27 @@ class Seams:
             self._action()
 
 
-def interrupted(runs: Runs, at: int, number: signal.Signals) -> None:
-    """A run that sends itself a signal at its ``at``-th seam."""
-    Seams(at, lambda: os.kill(os.getpid(), number))
+def interrupted(runs: Runs, at: int, number: signal.Signals, first: int = 0) -> None:
+    """A run that sends itself a signal at its ``at``-th seam.
+
+    ``first``: the number of the seam at which it has given the warehouse back; nothing happens before.
+    """
+    seams = Seams(at, lambda: os.kill(os.getpid(), number))
+    if first:
+        seams.passed = -sys.maxsize
+        when_mirroring(lambda: setattr(seams, "passed", first))
     runs.sync()
+
+
+def when_mirroring(event: Callable[[], object]) -> None:
+    """Calls ``event`` each time that a run has given the warehouse back and begins to mirror."""
+    mirror = sync._Run.mirror
+
+    def mirroring(*args: Any) -> Any:
+        event()
+        return mirror(*args)
+
+    sync._Run.mirror = mirroring  # type: ignore[method-assign,assignment]
 
 
 def count_seams(runs: Runs) -> tuple[int, int]:
@@ -177,13 +194,7 @@ def count_seams(runs: Runs) -> tuple[int, int]:
     def run() -> None:
         seams = Seams(-1, lambda: None)
         closed: list[int] = []
-        mirror = sync._Run.mirror
-
-        def mirroring(*args: Any) -> Any:
-            closed.append(seams.passed)
-            return mirror(*args)
-
-        sync._Run.mirror = mirroring  # type: ignore[method-assign,assignment]
+        when_mirroring(lambda: closed.append(seams.passed))
         runs.sync()
         os.write(count, f"{seams.passed} {closed[0]}".encode())
 
@@ -220,19 +231,22 @@ def stopped_and_woken(runs: Runs, points: int) -> None:
     refused = 0
     for number in range(points):
         runs.change(2 + 2 * number)
-        at = first + 9 + number * (seams - first) * 4 // (5 * points)  # some runs read in more steps than was counted
-        sleeper = forked(partial(interrupted, runs, at, signal.SIGSTOP))
-        _, status = os.waitpid(sleeper, os.WUNTRACED)
-        assert os.WIFSTOPPED(status), f"run {number} ended by itself: {status}"
-        runs.change(3 + 2 * number)
-        if successor := ended(forked(runs.sync)):
-            os.kill(sleeper, signal.SIGKILL)  # it holds our stderr, which somebody reads to its end
-            raise AssertionError(f"run {number}: its successor ended with {successor}")
-        with redis.Redis.from_url(runs.url) as client:
-            before = {key: client.dump(key) for key in client.scan_iter()}
-            os.kill(sleeper, signal.SIGCONT)
-            refused += ended(sleeper) == 1
-            assert {key: client.dump(key) for key in client.scan_iter()} == before
+        at = first + 1 + number * (seams - first) * 4 // (5 * points)
+        sleeper = forked(partial(interrupted, runs, at, signal.SIGSTOP, first))
+        try:
+            _, status = os.waitpid(sleeper, os.WUNTRACED)
+            assert os.WIFSTOPPED(status), f"run {number} ended by itself: {status}"
+            runs.change(3 + 2 * number)
+            assert ended(forked(runs.sync)) == 0
+            with redis.Redis.from_url(runs.url) as client:
+                before = {key: client.dump(key) for key in client.scan_iter()}
+                os.kill(sleeper, signal.SIGCONT)
+                refused += ended(sleeper) == 1
+                assert {key: client.dump(key) for key in client.scan_iter()} == before
+        except BaseException:
+            with suppress(ProcessLookupError):
+                os.kill(sleeper, signal.SIGKILL)  # it holds our stderr, which somebody reads to its end
+            raise
         runs.assert_exact()
     say(f"{refused} of {points} sleepers were refused")
     assert refused == points
