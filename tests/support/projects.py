@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dbt.cli.main import dbtRunner
+from dbt.deprecations import reset_deprecations
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,6 +63,7 @@ class Project:
         here = os.getcwd()
         command = ["--quiet", "--log-level-file", "none", *arguments]
         folders = ["--project-dir", str(self.folder), "--profiles-dir", str(self.folder)]
+        reset_deprecations()  # dbt remembers them for its process, and would warn this project of another one's
         try:
             return dbtRunner().invoke([*command, *folders])
         finally:
