@@ -32,6 +32,10 @@ Arg = Union["Term", "Instance", "Content", str, int, bool, None, tuple["Arg", ..
 ORDER = "order"
 PHYSICAL = "physical order"
 
+#: Among the uses too: rows are kept or dropped by nothing but the order in which they happen to be stored, which any
+#: change of a model above may change, also one that computes nothing that is read here.
+CHOICE = "choice of rows"
+
 #: Two operands in either order: the same value, also of floats.
 COMMUTATIVE = {"=", "<>", "same", "*", "+ of scalars"}
 
@@ -184,7 +188,7 @@ class Content:
         if self.kind in ("limit", "distinct on"):
             found.add(ORDER)
             if not self.terms[0]:
-                found.add(PHYSICAL)
+                found |= {PHYSICAL, CHOICE}
         return frozenset(found)
 
 

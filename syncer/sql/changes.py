@@ -10,14 +10,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from syncer.sql.algebra import Term, Terms, type_of
+from syncer.sql.algebra import CHOICE, Term, Terms, type_of, uses
 from syncer.sql.clauses import Said, compared, names_read
 from syncer.sql.clauses import diff as sql_diff
 from syncer.sql.digest import Digests, Unnamed
 from syncer.sql.expressions import Names, Relation, Scope
 from syncer.sql.facts import Facts, Walk, facts
 from syncer.sql.queries import Builder, Node, Reader, is_bare
-from syncer.sql.text import Unclear, canonical_type, lower, parse
+from syncer.sql.text import Unclear, canonical_type, lower, parse, words_of
 
 Kind = Literal["refactor", "additive", "value change", "schema break"]
 
@@ -103,7 +103,13 @@ class Definitions:
         return self._rows(view, feature)
 
     def _rows(self, view: View, feature: str) -> str:
-        return self._digests.rows(self.relation(view).block, self.columns(view, feature))
+        block, columns = self.relation(view).block, self.columns(view, feature)
+        fingerprint = self._digests.rows(block, columns)
+        kept = self._digests.kept(block, columns)
+        if CHOICE in kept.uses.union(*map(uses, columns)):  # which rows, hangs on all that is written
+            nodes = [self.nodes[name] for name in sorted(self.closure(view))]
+            fingerprint += " ".join(words_of(text) for node in nodes for text in _texts(node))
+        return fingerprint
 
     def facts(self, view: View, feature: str) -> Facts:
         columns = self.columns(view, feature)

@@ -329,6 +329,18 @@ def test_limits_without_an_order() -> None:
     assert facts(text.format("order by flight_id")).nondeterministic == ()
 
 
+def test_a_limit_without_an_order_is_compared_as_text() -> None:
+    """Which rows it keeps hangs on how they are stored, also on what nobody reads."""
+    text = "select carrier, arrived_at as event_at, 1 as mean_delay, 2 as flights from stg_flights limit {}"
+    staging = "select *, rank() over (order by {}) as place from raw_flights"
+    old = project(text.format(5), staging.format("delay"))
+    assert judge(old, VIEW, project(text.format("5 -- rows"), staging.format("delay")), VIEW)[0].kind == "refactor"
+    assert judge(old, VIEW, project(text.format(5), staging.format("day")), VIEW)[0].kind == "value change"
+    ordered = project(text.format(5).replace("limit", "order by flight_id limit"), staging.format("delay"))
+    other = project(text.format(5).replace("limit", "order by flight_id limit"), staging.format("day"))
+    assert judge(ordered, VIEW, other, VIEW)[0].kind == "refactor"
+
+
 def test_facts_are_of_the_feature_alone() -> None:
     text = "select carrier, arrived_at as event_at, delay as f, now() as g, random() as h from raw_flights"
     assert facts(text).current_time == facts(text).nondeterministic == ()
