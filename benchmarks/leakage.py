@@ -20,8 +20,8 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
+from syncer.declarations import Declarations, DeclaredView
 from syncer.feature import FeatureService, ServiceView
-from syncer.manifest import Declarations, DeclaredView
 from syncer.project import load_declarations, load_project
 
 Floats = NDArray[np.float64]

@@ -15,10 +15,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from syncer.declarations import DeclaredView
 from syncer.errors import DataError, RequestError
 from syncer.feature import FeatureService
 from syncer.frames import FeatureTable, Request, load_request
-from syncer.manifest import DeclaredView
 from syncer.spine import TABLE, Spine, place_spine, quoted, read_spine
 from syncer.warehouse import Warehouse, latest_relation
 

@@ -1,7 +1,7 @@
 """Every error a user of the syncer or of the client can meet.
 
-Each carries a ``hint``: what to do next. The module knows no other module; the edges wrap what third-party libraries
-raise. One class per thing a caller might do differently:
+Each carries a ``hint``: what to do next; `closest` makes one for a name that is not known. The module knows no other
+module; the edges wrap what third-party libraries raise. One class per thing a caller might do differently:
 
     SyncerError
     +-- ProjectError           the dbt project, its profile or its manifest cannot be used
@@ -22,6 +22,9 @@ raise. One class per thing a caller might do differently:
 """
 
 from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
 
 
 class SyncerError(Exception):
@@ -91,3 +94,10 @@ class StoppedError(SyncerError):
 
 class RequestError(SyncerError):
     """A read asks for what is not served."""
+
+
+def closest(word: object, known: Iterable[str], what: str) -> str:
+    """The hint for a name that is unknown: the nearest known one, else all of them, introduced by ``what``."""
+    names = sorted(known)
+    close = difflib.get_close_matches(str(word), names, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"{what}: {', '.join(names) or 'none'}"

@@ -16,9 +16,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from syncer.declarations import Declarations, read_declarations
 from syncer.errors import RequestError
 from syncer.feature import FeatureService, FeatureView, ServiceView
-from syncer.manifest import Declarations, read_declarations
 from syncer.project import Project, compile_sql, load_project, load_project_manifest
 from syncer.reading import find_service
 from syncer.spine import outputs

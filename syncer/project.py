@@ -19,8 +19,9 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
+from syncer.declarations import Declarations, read_declarations
 from syncer.errors import ProjectError, RequestError
-from syncer.manifest import Declarations, check_fresh, check_target, load_manifest, read_declarations
+from syncer.manifest import check_fresh, check_target, load_manifest
 from syncer.profile import Target, plain_target
 
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from syncer.content import ColumnContent, TableContent
+from syncer.declarations import DeclaredView
 from syncer.errors import RequestError
 from syncer.feature import FeatureService
-from syncer.manifest import DeclaredView
 from syncer.warehouse import Warehouse
 
 #: Of this file; a reader refuses another one.

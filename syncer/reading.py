@@ -6,13 +6,12 @@ the replies into values with a status each. The sync and the async client share 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from syncer.decode import Decoder
-from syncer.errors import NamespaceError, RequestError
+from syncer.errors import NamespaceError, RequestError, closest
 from syncer.feature import FeatureService, FeatureView, is_expired
 from syncer.keyspace import entity_key, field_name
 from syncer.marker import Marker
@@ -62,11 +61,7 @@ def find_service(services: Mapping[str, FeatureService], wanted: str) -> Feature
     """'departure_delay@1' -> that version of ``services``; 'departure_delay' -> the latest. Raises RequestError."""
     named = [service for service in services.values() if wanted in (service.id, service.name)]
     if not named:
-        close = difflib.get_close_matches(wanted, services, n=1)
-        raise RequestError(
-            f"there is no feature service '{wanted}'",
-            f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(sorted(services)) or 'none'}",
-        )
+        raise RequestError(f"there is no feature service '{wanted}'", closest(wanted, services, "there are"))
     return max(named, key=lambda service: service.version)
 
 

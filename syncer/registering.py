@@ -10,9 +10,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from syncer.declarations import Declarations
 from syncer.decode import proto_text
 from syncer.errors import DefinitionError, RegistryError, SyncerError
-from syncer.manifest import Declarations
 from syncer.registry import Registry, load_registry, register, to_text
 
 _REGISTER = "run `syncer register` and commit registry/"

@@ -21,12 +21,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal
 
+from syncer.declarations import DeclaredView
 from syncer.encode import Encoded, Encoder, Removed
 from syncer.errors import DataError, FencedError, StoppedError, StoreError, StoreUnavailableError
 from syncer.feature import view_id
 from syncer.keyspace import markers_key, registry_key, split_field
 from syncer.lease import Writer
-from syncer.manifest import DeclaredView
 from syncer.marker import Marker
 from syncer.mirror import Comparison, Difference, empty_spool
 from syncer.namespace import (

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from syncer.declarations import DeclaredView
 from syncer.encode import Encoder
 from syncer.feature import view_id
 from syncer.keyspace import field_name, split_field
-from syncer.manifest import DeclaredView
 from syncer.mirror import Comparison, empty_spool
 from syncer.namespace import check_owner, read_back, read_markers, unserved
 from syncer.registry import Registry

@@ -22,11 +22,11 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from syncer.declarations import DeclaredView
 from syncer.encode import Encoded, Encoder, select_list
 from syncer.errors import DataError, StoppedError, WarehouseError, WarehouseLockedError
 from syncer.feature import FeatureView
 from syncer.keyspace import field_name
-from syncer.manifest import DeclaredView
 from syncer.spool import BATCH_ROWS, SCHEMA, Spool, SpoolWriter
 
 #: Seconds to wait for another process to give the DuckDB file back.

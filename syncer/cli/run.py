@@ -17,10 +17,10 @@ from typing import Any
 import click
 
 from syncer.cli.options import namespace_option, now_option, project_options, select_option, url_option
+from syncer.declarations import Declarations, DeclaredView
 from syncer.encode import leave_pandas_out
 from syncer.errors import RequestError
 from syncer.keyspace import check_namespace
-from syncer.manifest import Declarations, DeclaredView
 from syncer.project import Project, load_declarations, load_project, select_models
 from syncer.registering import accepted_registry
 from syncer.registry import Registry

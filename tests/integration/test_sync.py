@@ -15,9 +15,10 @@ from click.testing import Result
 
 from syncer import lease
 from syncer.client import FeatureClient
+from syncer.declarations import read_declarations
 from syncer.encode import Encoder
 from syncer.lease import Writer
-from syncer.manifest import load_manifest, read_declarations
+from syncer.manifest import load_manifest
 from syncer.registry import load_registry
 from syncer.store import Session
 from syncer.warehouse import open_warehouse

@@ -22,8 +22,9 @@ import duckdb
 import redis
 
 from syncer import lease, state, sync
+from syncer.declarations import read_declarations
 from syncer.errors import StoreError
-from syncer.manifest import load_manifest, read_declarations
+from syncer.manifest import load_manifest
 from syncer.registry import load_registry
 from syncer.spool import SpoolWriter
 from syncer.store import Session, Store

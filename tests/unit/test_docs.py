@@ -11,7 +11,7 @@ from dbt.clients.yaml_helper import load_yaml_text
 
 from syncer import errors
 from syncer.cli import main
-from syncer.manifest import _READ_SETTINGS, _SERVICE_SETTINGS, _VIEW_SETTINGS
+from syncer.declarations import _READ_SETTINGS, _SERVICE_SETTINGS, _VIEW_SETTINGS
 from tests.support import cli_reference
 from tests.support.pages import Page
 

@@ -21,6 +21,7 @@ LADDER: list[set[str]] = [
     {"keyspace", "decode", "resp"},
     {"encode", "spool", "content"},
     {"registry", "marker", "manifest", "profile", "sql"},
+    {"declarations"},
     {"warehouse", "ondemand", "connect"},
     {"store", "state", "project", "server"},
     {"mirror", "reading", "namespace", "lease", "spine", "provenance"},

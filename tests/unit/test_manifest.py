@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from syncer.declarations import Declarations, read_declarations
 from syncer.errors import ProjectError, StaleManifestError
 from syncer.feature import Entity, Feature, JoinKey, OnDemandFeature, ServiceView
-from syncer.manifest import Declarations, check_fresh, check_target, load_manifest, read_declarations
+from syncer.manifest import check_fresh, check_target, load_manifest
 
 MADE = datetime(2026, 1, 10, tzinfo=timezone.utc)
 COLUMNS = {"id": "INT8", "event_at": "timestamptz", "known_at": "timestamp with time zone", "score": "float8"}
