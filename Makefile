@@ -22,7 +22,7 @@ demo: $(READY) ## real flights from dbt to Redis and back, with a training set
 
 test: lint $(FEAST) ## everything CI runs: lint, dbt build with unit tests, pytest with coverage
 	$(BIN)/dbt build
-	FEAST=required $(BIN)/python -m pytest --cov
+	FEAST=required $(BIN)/python -m pytest --cov --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY) ## formatting, lint, types, and dbt YAML that dbt v2 can read
 	$(BIN)/ruff format --check

@@ -21,7 +21,7 @@ MUTANTS = 1000
 
 
 @pytest.mark.parametrize("half", HALVES)
-def test_no_change_is_called_a_refactor_and_most_refactors_are_recognised(half, capsys) -> None:
+def test_no_change_is_called_a_refactor_and_most_refactors_are_recognised(half, record_property) -> None:
     """The score is printed: refactors recognised of refactors, and each that was not."""
     counts: Counter[str] = Counter()
     wrong, missed = [], []
@@ -35,13 +35,12 @@ def test_no_change_is_called_a_refactor_and_most_refactors_are_recognised(half, 
             elif found != expected:
                 wrong.append(f"{pair.file}/{pair.name}.{feature}: {expected}, called {found}")
     recognised = 1 - len(missed) / counts["refactor"]
-    with capsys.disabled():
-        told = ", ".join(f"{number} {label}" for label, number in sorted(counts.items()))
-        print(
-            f"\n{half}: {len(HALVES[half])} pairs; features: {told}. Recognised {recognised:.1%} of the refactors",
-            end="",
-        )
-        print(f", not {', '.join(missed)}" if missed else "")
+    told = ", ".join(f"{number} {label}" for label, number in sorted(counts.items()))
+    record_property(
+        "figure",
+        f"{half}: {len(HALVES[half])} pairs; features: {told}. Recognised {recognised:.1%} of the refactors"
+        + (f", not {', '.join(missed)}" if missed else ""),
+    )
     assert wrong == []
     assert recognised >= 0.9
 
@@ -51,7 +50,7 @@ def test_there_are_enough_pairs() -> None:
     assert len(HALVES["held out"]) >= 40
 
 
-def test_data_agrees_with_the_labels(capsys) -> None:
+def test_data_agrees_with_the_labels(record_property) -> None:
     """Each pair on random rows: a refactor's features never differ, a value change's do on some of the tables."""
     warehouses = [corpus.connect(rows, seed) for rows, seed in ((30, 1), (80, 2), (6, 3), (250, 4))]
     ran, wrong, cannot = 0, [], []
@@ -80,16 +79,14 @@ def test_data_agrees_with_the_labels(capsys) -> None:
                 wrong.append(
                     f"{pair.file}/{pair.name}.{feature}: called a {expected}, data {'differ' if differs else 'do not'}"
                 )
-    with capsys.disabled():
-        print(f"\n{ran} of {len(PAIRS)} pairs ran in DuckDB; {len(cannot)} cannot: {', '.join(cannot)}")
+    record_property("figure", f"{ran} of {len(PAIRS)} pairs ran in DuckDB; {len(cannot)} cannot: {', '.join(cannot)}")
     assert wrong == []
     assert ran >= len(PAIRS) - 5
 
 
-def test_mutants_do_not_fool_the_gate(capsys) -> None:
+def test_mutants_do_not_fool_the_gate(record_property) -> None:
     """Random small changes of the corpus: two texts of one fingerprint give the same rows."""
     counts, fooled = fuzz(MUTANTS, seed=7)
-    with capsys.disabled():
-        print(f"\n{dict(counts)}")
+    record_property("figure", f"mutation: {', '.join(f'{number} {what}' for what, number in counts.items())}")
     assert [f"{one.name}.{one.feature}: {one.old} / {one.new}" for one in fooled] == []
     assert counts["and run on data"] > MUTANTS / 100
