@@ -244,32 +244,35 @@ class Session:
     def send(self, fence: Fence, batches: Iterable[Commands]) -> Iterator[tuple[int, int]]:
         """Sends each batch as a transaction of its own; yields (rows, bytes) of each once Redis acknowledged it.
 
-        A batch is either executed whole, while ``fence`` stood, or not at all. The next batch is on its way while the
-        replies of the last are read. Raises FencedError, before that batch and all after it, when the fence has
-        fallen, and StoreRefusedError, naming the first key, when Redis refuses a write; what was acknowledged before
-        stays written.
+        A batch is either executed whole, while ``fence`` stood, or not at all. The next batch is made while the last is
+        executed. Raises FencedError, before that batch and all after it, when the fence has fallen, and
+        StoreRefusedError, naming the first key, when Redis refuses a write; what was acknowledged before stays written.
         """
         # Nothing is executed between WATCH and EXEC if the key was touched in between; what was before, HEXISTS tells.
         head = command("WATCH", fence.key) + command("HEXISTS", fence.key, fence.token) + command("MULTI")
         tail = b"".join(fence.renewal) + command("EXEC")
         sent: tuple[Commands, int] | None = None
         for batch in batches:
+            self._send(head)
             buffer = batch.commands()
-            self._send(head, buffer)
             if sent:
                 yield self._executed(*sent, len(fence.renewal))
-            stands = self._lines(2)
-            if refused := errors(stands):
-                raise _refused(refused[0][1], self.address, fence.key)
-            if stands != [b"+OK", b":1"]:
-                raise _fenced(self.address)
-            self._send(tail)
+            self._begun(fence)
+            self._send(buffer, tail)
             sent = batch, len(buffer)
         if sent:
             yield self._executed(*sent, len(fence.renewal))
 
+    def _begun(self, fence: Fence) -> None:
+        """Raises unless the fence stands and a transaction was begun: without one, rows would be executed at once."""
+        stands = self._lines(3)
+        if refused := errors(stands):
+            raise _refused(refused[0][1], self.address, fence.key)
+        if stands != [b"+OK", b":1", b"+OK"]:
+            raise _fenced(self.address)
+
     def _executed(self, batch: Commands, size: int, renewals: int) -> tuple[int, int]:
-        _, *queued = self._lines(1 + batch.rows + renewals)
+        queued = self._lines(batch.rows + renewals)
         (result,) = self._lines(1)
         if result == b"*-1":
             raise _fenced(self.address)

@@ -114,6 +114,25 @@ def test_a_transaction_that_was_begun_dies_with_the_fence(store: Store, session:
     assert store.field_of_each([b"k:0", b"k:9"], b"f:1") == [None, None]
 
 
+def test_without_a_transaction_no_row_is_sent(store: Store, session: Session) -> None:
+    """The right to begin one is taken away half way; rows would then be executed one by one, behind no fence."""
+    (other,) = store.sessions()
+
+    def batches() -> Iterator[Encoded]:
+        for number in range(4):
+            if number == 2:  # whose transaction was begun
+                other.call("ACL", "SETUSER", "default", "-multi")
+            yield batch(number, 1)
+
+    try:
+        with pytest.raises(StoreRefusedError, match="NOPERM"):
+            list(session.send(FENCE, batches()))
+    finally:
+        other.call("ACL", "SETUSER", "default", "+@all")
+        other.close()
+    assert store.field_of_each([b"k:0", b"k:1", b"k:3"], b"f:1") == [b"m", b"m", None]
+
+
 def test_a_session_does_not_outlive_its_connection(store: Store, session: Session) -> None:
     """The library would open another one, on which nothing is known of what was sent before."""
     (other,) = store.sessions()
