@@ -26,6 +26,8 @@ STALE_FACTOR = 1.5
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 _DURATION = re.compile(r"\s*([0-9]+)\s+(second|minute|hour|day|week)s?\s*")
+_SHORT_DURATION = re.compile(r"\s*([0-9]+)\s*([smhdw])\s*")
+_SHORT_UNITS = {unit[0]: unit for unit in ("second", "minute", "hour", "day", "week")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +125,19 @@ def view_id(name: str, version: int) -> str:
     return f"{name}.v{version}"
 
 
-def parse_duration(text: str) -> timedelta:
-    """'7 days' -> 7 x 24 hours. Units: second, minute, hour, day, week, with or without s. Raises ValueError."""
-    match = _DURATION.fullmatch(str(text).lower())
+def parse_duration(text: str, *, short: bool = False) -> timedelta:
+    """'7 days' -> 7 x 24 hours. Units: second, minute, hour, day, week, with or without s. Raises ValueError.
+
+    ``short``: takes '30s', '5m', '1h', '7d' and '2w' as well. That is for what is typed: what is written down, in YAML,
+    is read by others, to whom '1m' may be a month; macros/metadata/_seconds.sql keeps the same rule.
+    """
+    lowered = str(text).lower()
+    match = _DURATION.fullmatch(lowered) or (_SHORT_DURATION.fullmatch(lowered) if short else None)
     if not match:
         raise ValueError(f"'{text}' is not a duration")
+    unit = _SHORT_UNITS.get(match[2], match[2])
     try:
-        return timedelta(**{match[2] + "s": int(match[1])})
+        return timedelta(**{unit + "s": int(match[1])})
     except OverflowError:
         raise ValueError(f"'{text}' is longer than a duration can be") from None
 

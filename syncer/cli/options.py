@@ -28,11 +28,11 @@ def instant_option(_: click.Context, __: click.Parameter, text: str | None) -> d
 
 def duration_option(_: click.Context, __: click.Parameter, text: str | None) -> timedelta | None:
     try:
-        duration = None if text is None else parse_duration(text)
+        duration = None if text is None else parse_duration(text, short=True)
     except ValueError as error:
-        raise click.BadParameter(f"{error}; write '30 seconds' or '5 minutes'") from None
+        raise click.BadParameter(f"{error}; write 30s, 5m, 1h, or '30 seconds'") from None
     if duration is not None and not duration:
-        raise click.BadParameter("there must be time between two syncs: '1 second' is the least")
+        raise click.BadParameter("there must be time between two syncs: 1s is the least")
     return duration
 
 

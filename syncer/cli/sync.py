@@ -43,7 +43,7 @@ class Summary:
     "--every",
     callback=duration_option,
     metavar="DURATION",
-    help="Go on: sync again at this pace ('30 seconds'), until SIGTERM or Ctrl-C.",
+    help="Go on: sync again at this pace (30s, 5m, 1h), until SIGTERM or Ctrl-C.",
 )
 @click.option(
     "--run",
@@ -71,7 +71,7 @@ def sync_command(
 
     \b
     Example:
-      syncer sync --select carrier_delays --every '30 seconds'
+      syncer sync --select carrier_delays --every 30s
     """
     if every and prepare.now:
         raise click.UsageError("--now stands still and --every goes on: give one of the two")

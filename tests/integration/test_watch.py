@@ -22,10 +22,10 @@ from tests.support.shop import Shop
 
 
 class Watch:
-    """A `syncer sync --every '1 second'` in the shop; its lines, stdout's and stderr's together."""
+    """A `syncer sync --every 1s` in the shop; its lines, stdout's and stderr's together."""
 
     def __init__(self, shop: Shop, *arguments: str) -> None:
-        command = [sys.executable, "-m", "syncer", "sync", "--every", "1 second", *arguments]
+        command = [sys.executable, "-m", "syncer", "sync", "--every", "1s", *arguments]
         environment = {**os.environ, "SYNCER_REDIS_URL": shop.redis_url}
         self.process = subprocess.Popen(
             command, cwd=shop.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -161,7 +161,7 @@ def test_models_are_run_before_the_sync(shop: Shop) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--every", "30s"], "'30s' is not a duration; write '30 seconds' or '5 minutes'"),
+        (["--every", "30"], "'30' is not a duration; write 30s, 5m, 1h, or '30 seconds'"),
         (["--every", "0 seconds"], "there must be time between two syncs"),
         (["--every", "1 minute", "--now", "2026-01-10T00:00:00Z"], "--now stands still and --every goes on"),
     ],
@@ -173,6 +173,6 @@ def test_a_pace_that_makes_no_sense_is_refused(arguments: list[str], words: str,
 
 
 def test_a_watch_of_no_project_ends_before_it_begins(shop: Shop, tmp_path: Path) -> None:
-    refused: Any = shop.try_syncer("sync", "--every", "1 hour", "--project-dir", str(tmp_path))
+    refused: Any = shop.try_syncer("sync", "--every", "1h", "--project-dir", str(tmp_path))
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert "is not a dbt project" in refused.stderr

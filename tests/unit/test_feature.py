@@ -37,6 +37,20 @@ def test_units_are_read_with_and_without_s(count: int, unit: str, plural: str) -
     assert parse_duration(f"{count} {unit}{plural}") == count * parse_duration(f"1 {unit}")
 
 
+@given(st.integers(0, 10**6), st.sampled_from(["second", "minute", "hour", "day", "week"]), st.sampled_from(["", " "]))
+def test_what_is_typed_may_be_short(count: int, unit: str, blank: str) -> None:
+    short = f"{count}{blank}{unit[0]}"
+    assert parse_duration(short, short=True) == parse_duration(f"{count} {unit}", short=True)
+    with pytest.raises(ValueError, match="is not a duration"):
+        parse_duration(short)
+
+
+@pytest.mark.parametrize("text", ["30", "s", "1.5h", "-1s", "1y", "1h30m", "30sec"])
+def test_not_everything_short_is_a_duration(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a duration"):
+        parse_duration(text, short=True)
+
+
 @pytest.mark.parametrize(
     "text",
     [
