@@ -15,12 +15,12 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
-from syncer.errors import StoreError
+from syncer.errors import StoppedError, StoreError
 from syncer.feature import view_id
 from syncer.keyspace import lease_key, markers_key, split_field
 from syncer.marker import Marker, read_marker
@@ -37,12 +37,22 @@ _PATIENCE = 1.3
 class Writer:
     """The hold of one run on some view versions of a namespace, on every primary, inside a ``with``."""
 
-    def __init__(self, store: Store, namespace: str, predecessors: Collection[str] = ()) -> None:
-        """``predecessors``: tokens of earlier attempts of this very run, whose leases are its own to take."""
+    def __init__(
+        self,
+        store: Store,
+        namespace: str,
+        predecessors: Collection[str] = (),
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """``predecessors``: tokens of earlier attempts of this very run, whose leases are its own to take.
+
+        ``stopped``: whether to wait no longer for the leases of others.
+        """
         self.token = secrets.token_hex(8)
         self._store = store
         self._namespace = namespace
         self._own = {self.token, *predecessors}
+        self._stopped = stopped
         self._held: list[str] = []  # fields
         self._sessions = store.sessions()
 
@@ -73,7 +83,8 @@ class Writer:
 
         ``expected``: the tokens that the marker may have; None stands for no marker, which is always taken. A marker
         of another run was written after this one read the warehouse. Raises StoreError for such a marker, and when
-        another living run holds the lease. One whose process is known to be gone is not waited for.
+        another living run holds the lease, and StoppedError when told to stop meanwhile. A holder whose process is
+        known to be gone is not waited for.
         """
         deadline = time.monotonic() + _PATIENCE * LEASE_SECONDS
         while holder := self._try_acquire(field, {None, *expected, *self._own}):
@@ -82,6 +93,8 @@ class Writer:
                     f"another sync is writing {_view(field)} into '{self._namespace}' ({holder})",
                     "one run at a time: wait for it, then run `syncer sync` again",
                 )
+            if self._stopped():
+                raise StoppedError(f"stopped while another sync was writing {_view(field)}", "run `syncer sync` again")
             time.sleep(0.05)
             if self._held:
                 self.renew()

@@ -263,9 +263,12 @@ class _Patience:
         """Returns after a pause, each longer than the last; raises ``error`` at the deadline, or when told to stop."""
         now = time.monotonic()
         self._deadline = self._deadline or now + self._run.terms.deadline
-        if now + self._pause > self._deadline or self._run.stopped():
+        if now + self._pause > self._deadline:
             raise error
-        time.sleep(self._pause)
+        while time.monotonic() < now + self._pause:
+            if self._run.stopped():
+                raise error
+            time.sleep(0.05)
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
 
 
@@ -288,7 +291,7 @@ class _Run:
         left, tokens, patience = dict(wanted), list[str](), _Patience(self)
         while left:
             try:
-                with Writer(self.store, self.namespace, tokens) as writer:
+                with Writer(self.store, self.namespace, tokens, self.stopped) as writer:
                     tokens.append(writer.token)
                     for planned in self._plan_under(writer, left, seen):
                         if self.stopped():

@@ -95,6 +95,21 @@ def test_told_to_stop_a_run_ends_between_transactions_and_the_next_one_sends_the
     runs.assert_exact()
 
 
+def test_told_to_stop_while_another_run_holds_a_lease(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "LEASE_SECONDS", 15.0)
+    with redis.Redis.from_url(runs.url) as server:
+        server.hset("shop_dev:#lease:visits:1", "other", b'{"host": "elsewhere", "pid": 1, "since": ""}')
+        told: list[float] = []
+        timer = threading.Timer(0.5, lambda: told.append(time.monotonic()))
+        timer.start()
+        with pytest.raises(StoppedError, match=r"stopped while another sync was writing visits\.v1"):
+            runs.sync(stopped=lambda: bool(told))
+        assert time.monotonic() - told[0] < 1
+        server.delete("shop_dev:#lease:visits:1")
+    assert {view.read_back for view in runs.sync()} == {None}
+    runs.assert_exact()
+
+
 def test_told_to_stop_while_it_removes(runs: Runs) -> None:
     with duckdb.connect(str(runs.folder / "shop.duckdb")) as connection:
         connection.execute("delete from visits_v1 where customer_id between 120 and 250")
