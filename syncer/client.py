@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from syncer import registry as registry_module
+from syncer.connect import TIMEOUT_SECONDS
 from syncer.decode import Decoder
 from syncer.errors import NamespaceError, RequestError
+from syncer.fetch import Fetcher
 from syncer.keyspace import check_namespace, field_name, markers_key, registry_key
 from syncer.marker import REVISION, Marker, read_marker
 from syncer.reading import OnlineFeatures, ReadPlan, assemble, check_markers, find_service, plan_read
 from syncer.registry import Registry
-from syncer.store import TIMEOUT_SECONDS, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class FeatureClient:
             raise ValueError(f"now={now!r} has no time zone; give datetime(..., tzinfo=timezone.utc)")
         self.namespace = check_namespace(namespace)
         self._now = now
-        self._store = Store(url, timeout)
+        self._store = Fetcher(url, timeout)
         self._schema: _Schema | None = None
 
     def get_online_features(self, service: str, entity_rows: Sequence[Mapping[str, object]]) -> OnlineFeatures:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol, TypeVar
@@ -16,14 +15,12 @@ from typing import Any, Protocol, TypeVar
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from redis.sentinel import MasterNotFoundError
 
-from syncer.connect import advice, causes, locate, tls_trouble
+from syncer.connect import TIMEOUT_SECONDS, locate
 from syncer.errors import FencedError, StoreError, StoreRefusedError, StoreUnavailableError
+from syncer.failure import refused as _refused
+from syncer.failure import translated as _translated
 from syncer.resp import Replies, ReplyError, command, errors
-
-#: Seconds without any progress on a connection before it counts as dead.
-TIMEOUT_SECONDS = 10.0
 
 #: Keys asked for in one step of a scan, and commands in one pipeline of the paths that are not columnar.
 CHUNK = 5_000
@@ -154,21 +151,6 @@ class Store:
             if isinstance(value, ReplyError):
                 raise _refused(value, self.address, key)
         return values
-
-    def read(self, wanted: Sequence[tuple[str, Sequence[str]]]) -> list[list[bytes | None]]:
-        """For each (key, fields) the fields' values; all in one round trip."""
-        return self._pipeline("HMGET", [(key, *fields) for key, fields in wanted])
-
-    def _pipeline(self, command: str, arguments: Sequence[tuple[str | bytes, ...]]) -> list[Any]:
-        """One command for each (key, ...), all in one round trip."""
-        with _translated(self.address), self._client.pipeline(transaction=False) as pipe:
-            for each in arguments:
-                pipe.execute_command(command, *each)
-            replies: list[Any] = pipe.execute(raise_on_error=False)
-        for (key, *_), reply in zip(arguments, replies, strict=True):
-            if isinstance(reply, redis.ResponseError):
-                raise _refused(_words(reply), self.address, key)
-        return replies
 
     def scan(self, prefix: str) -> Iterator[list[bytes]]:
         """All keys that begin with ``prefix``, in lists of some thousands; a key may come twice (Redis SCAN)."""
@@ -327,78 +309,3 @@ def _chunks(items: Iterable[_Item]) -> Iterator[list[_Item]]:
     rest = iter(items)
     while some := list(islice(rest, CHUNK)):
         yield some
-
-
-#: What the library makes of an error reply, but for those that say "not now".
-_ANSWERS = (redis.AuthenticationError, redis.ResponseError)
-
-
-@contextmanager
-def _translated(address: str, key: str | None = None) -> Iterator[None]:
-    """Errors of the Redis client and of the socket as ours; ``key``: what the command is about."""
-    try:
-        yield
-    except redis.exceptions.ClusterDownError as error:
-        raise StoreUnavailableError(
-            f"the Redis Cluster at {address} is down: {error}", "see which of its nodes are missing: CLUSTER NODES"
-        ) from error
-    except redis.exceptions.AskError as error:  # MOVED too
-        raise StoreRefusedError(
-            f"Redis at {address} is one node of a Cluster, and what is asked for is on another",
-            "give the URL of a Cluster: redis+cluster://host:port,host:port",
-        ) from error
-    except _ANSWERS as error:
-        raise _refused(_words(error), address, key) from error
-    except redis.BusyLoadingError as error:
-        raise StoreUnavailableError(f"Redis at {address} is still loading its data", "try again in a moment") from error
-    except (redis.TimeoutError, TimeoutError) as error:
-        raise StoreUnavailableError(f"Redis at {address} did not answer in time", advice(error)) from error
-    except MasterNotFoundError as error:
-        raise StoreUnavailableError(
-            f"no Sentinel of {address} answers and knows a primary that is up",
-            "are the Sentinels there, their password given as ?sentinel_password=..., and is the service called so?",
-        ) from error
-    except (redis.ConnectionError, redis.exceptions.RedisClusterException, OSError) as error:
-        if trouble := tls_trouble(error):
-            raise StoreRefusedError(f"no TLS with Redis at {address}: {trouble[0]}", trouble[1]) from error
-        if refused := next((each for each in causes(error) if isinstance(each, _ANSWERS)), None):
-            if "cluster support disabled" not in str(refused):  # rights, password: the library calls it no Cluster
-                raise _refused(_words(refused), address) from error
-            raise StoreRefusedError(f"the Redis at {address} is no Cluster", "write redis://host:port/0") from error
-        raise StoreUnavailableError(f"there is no Redis at {address}: {error}", advice(error)) from error
-    except redis.RedisError as error:
-        raise StoreError(f"Redis at {address}: {error}") from error
-
-
-def _words(error: Exception) -> str:
-    """What Redis said. The library takes the code away, and the words after it differ from version to version."""
-    return f"NOPERM {error}" if isinstance(error, redis.exceptions.NoPermissionError) else str(error)
-
-
-#: What Redis's error replies begin with, and what to do about them.
-_HINTS = {
-    "NOAUTH": "give the password in the URL: redis://:password@host:port/0",
-    "WRONGPASS": "check user and password in the URL",
-    "AUTH": "check user and password in the URL",
-    "invalid username-password": "check user and password in the URL",
-    "Authentication required": "give the password in the URL: redis://:password@host:port/0",
-    "NOPERM": "the user needs more rights: docs/wire-format.md lists the commands",
-    "OOM": "raise maxmemory, or serve fewer features",
-    "command not allowed when used memory": "raise maxmemory, or serve fewer features",
-    "READONLY": "this is a replica: give the URL of the primary",
-    "You can't write against a read only": "this is a replica: give the URL of the primary",
-    "WRONGTYPE": "something else wrote that key: remove it, or choose another --namespace",
-    "DB index is out of range": "that database does not exist: redis://host:port/0 always does",
-    "MISCONF": "Redis cannot save to its disk: see its log",
-}
-
-
-def _refused(words: str, address: str, key: str | bytes | None = None) -> StoreError:
-    words = words.removeprefix("EXECABORT ").removeprefix("Transaction discarded because of: ")
-    if words.startswith("LOADING"):
-        return StoreUnavailableError(f"Redis at {address} is still loading its data", "try again in a moment")
-    if words.startswith(("NOAUTH", "WRONGPASS", "AUTH", "invalid username", "Authentication required")):
-        key = None  # who we are was refused, not what we asked for
-    hint = next((hint for start, hint in _HINTS.items() if words.startswith(start)), "see the Redis documentation")
-    name = key.decode(errors="replace") if isinstance(key, bytes) else key
-    return StoreRefusedError(f"Redis at {address} refused{f' the key {name}' if name else ''}: {words}", hint)

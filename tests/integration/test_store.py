@@ -13,9 +13,10 @@ import redis
 
 from syncer.encode import Encoded, Removed
 from syncer.errors import FencedError, StoreError, StoreRefusedError, StoreUnavailableError
+from syncer.failure import translated
 from syncer.resp import command
 from syncer.server import EmbeddedServer
-from syncer.store import CHUNK, Fence, Session, Store, _translated
+from syncer.store import CHUNK, Fence, Session, Store
 
 BINARY = pa.large_binary()
 
@@ -197,7 +198,7 @@ ERRORS = {error.__name__: error for error in [*error_classes(redis.RedisError), 
 def test_every_error_of_the_library_becomes_one_of_ours(error: type[Exception]) -> None:
     raised = error.__new__(error, "words")
     raised.args = ("words",)
-    with pytest.raises(StoreError, match=r"127\.0\.0\.1:6379/0"), _translated("127.0.0.1:6379/0"):
+    with pytest.raises(StoreError, match=r"127\.0\.0\.1:6379/0"), translated("127.0.0.1:6379/0"):
         raise raised
 
 
@@ -212,7 +213,7 @@ def test_every_error_of_the_library_becomes_one_of_ours(error: type[Exception]) 
     ],
 )
 def test_a_refusal_says_what_to_do(words: str, hint: str) -> None:
-    with pytest.raises(StoreRefusedError) as refused, _translated("127.0.0.1:6379/0"):
+    with pytest.raises(StoreRefusedError) as refused, translated("127.0.0.1:6379/0"):
         raise redis.ResponseError(words)
     assert words in refused.value.message
     assert hint in refused.value.hint

@@ -23,7 +23,8 @@ LADDER: list[set[str]] = [
     {"registry", "marker", "manifest", "profile", "sql"},
     {"declarations"},
     {"warehouse", "ondemand", "connect"},
-    {"store", "state", "project", "server"},
+    {"failure"},
+    {"store", "fetch", "state", "project", "server"},
     {"mirror", "reading", "namespace", "lease", "spine", "provenance"},
     {"frames"},
     {"registering", "sync", "verify", "client", "training", "batch", "audit", "watch"},
@@ -44,7 +45,7 @@ LIBRARIES: dict[str, set[str]] = {
     "pyarrow": ARRAYS,
     "pandas": {"frames"},
     "polars": {"frames"},
-    "redis": {"connect", "store"},
+    "redis": {"connect", "failure", "fetch", "store"},
     "sqlglot": {"sql"},
     "yaml": {"profile"},  # it comes with dbt
 }
