@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import traceback
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from syncer.declarations import Declarations, read_declarations
+from syncer.definition import Compiled
 from syncer.errors import ProjectError, RequestError
 from syncer.manifest import check_fresh, check_target, load_manifest
 from syncer.profile import Target, plain_target
@@ -237,6 +239,91 @@ def compile_sql(project: Project, jinja: str, target: str | None) -> str:
             raise ProjectError(_own_words(str(result.exception)))
     compiled: Any = result.result
     return str(compiled.results[0].node.compiled_code)
+
+
+#: Where the clock stands while feature views are compiled for the gate, on every machine. No value hangs on it.
+COMPILE_CLOCK = "2000-01-01T00:00:00Z"
+
+
+def compile_feature_views(project: Project, target: str | None) -> Compiled:
+    """What dbt makes of the feature views and all above them now, whatever was run or parsed before.
+
+    Nothing is asked of a warehouse, and none is needed. In a target folder of its own, so that dbt's cache of the
+    parsed project stays warm beside that of other runs. ``target``: as it was given. Raises ProjectError, mostly in
+    dbt's words.
+    """
+    here = Path.cwd()  # dbt changes it
+    with _dbt_errors("compile the feature views", "see what `dbt compile` says"), redirect_stdout(StringIO()):
+        try:
+            manifest = _gate_run(project, target, None, "parse")
+            models = [node for node in manifest.nodes.values() if node.resource_type == "model"]
+            views = [node for node in models if (node.config.meta or {}).get("feature_view")]
+            python = [node for node in models if node.language != "sql"]  # dbt cannot compile them by themselves
+            _say_incremental(manifest, "false")
+            sql = _compiled(project, target, manifest, views, python, above=True)
+            incremental = [
+                node for node in models if node.config.materialized == "incremental" and node.unique_id in sql
+            ]
+            _say_incremental(manifest, "execute")
+            for node in incremental:  # dbt holds them for done
+                node.compiled, node.extra_ctes, node.extra_ctes_injected = False, [], False
+            later = _compiled(project, target, manifest, incremental)
+            return Compiled(manifest=manifest.writable_manifest().to_dict(omit_none=False), sql=sql, later=later)
+        finally:
+            os.chdir(here)
+
+
+def _compiled(
+    project: Project,
+    target: str | None,
+    manifest: Any,
+    nodes: list[Any],
+    without: Sequence[Any] = (),
+    *,
+    above: bool = False,
+) -> dict[str, str]:
+    """The compiled SQL of ``nodes`` by unique id; with all ``above`` them, as a full refresh would send it."""
+    if not nodes:
+        return {}
+    command = ["compile", "--no-introspect", "--no-populate-cache", "--indirect-selection", "empty"]
+    command += ["--full-refresh"] if above else []
+    command += ["--select", *(f"{'+' if above else ''}fqn:{'.'.join(node.fqn)}" for node in nodes)]
+    command += ["--exclude", *(f"fqn:{'.'.join(node.fqn)}" for node in without)] if without else []
+    done = _gate_run(project, target, manifest, *command)
+    return {result.node.unique_id: result.node.compiled_code or "" for result in done.results}
+
+
+def _say_incremental(manifest: Any, answer: str) -> None:
+    """What ``is_incremental`` says from now on; dbt's own looks whether the table is there."""
+    for macro in manifest.macros.values():
+        if macro.name == "is_incremental":
+            macro.macro_sql = f"{{% macro is_incremental() %}}{{{{ return({answer}) }}}}{{% endmacro %}}"
+
+
+def _gate_run(project: Project, target: str | None, manifest: Any, *command: str) -> Any:
+    from dbt.cli.main import dbtRunner
+
+    options = ["--project-dir", str(project.folder), "--profiles-dir", str(project.profiles_folder), "--no-write-json"]
+    options += ["--target-path", str(project.manifest_path.parent / "gate")]
+    options += ["--vars", json.dumps({"feature_warehouse_now": COMPILE_CLOCK})]
+    done = dbtRunner(manifest=manifest).invoke(
+        ["--quiet", "--log-level-file", "none", *command, *options, *(["--target", target] if target else [])]
+    )
+    if done.exception is not None:
+        _end_pools(done.exception)
+        report = str(done.exception)
+        place = _PLACE.search(report)
+        if place and "connection never acquired" in report:
+            raise ProjectError(
+                f"{place[1]} asks the warehouse while it is compiled, so its SQL is not the same everywhere",
+                "write down in the model what it asks for: names of columns, values",
+            )
+        raise ProjectError(f"{place[1]}: {_own_words(report)}" if place else _own_words(report), "mend the model")
+    return done.result
+
+
+#: The file in dbt's heading: 'Compilation Error in model orders_v1 (models/orders_v1.sql)'.
+_PLACE = re.compile(r" in (?:model|snapshot) \S+ \((\S+)\)")
 
 
 def _own_words(report: str) -> str:

@@ -188,6 +188,8 @@ class _Reasons:
             if old is not None and new is not None:
                 if old.strategy != new.strategy:
                     yield Said(f"strategy {old.strategy or 'none'} -> {new.strategy or 'none'} of `{name}`")
+                if tuple(map(words_of, old.hooks)) != tuple(map(words_of, new.hooks)):
+                    yield Said(f"hooks of `{name}` changed")
                 if old.unique_key != new.unique_key:
                     one, two = (", ".join(node.unique_key) or "none" for node in (old, new))
                     yield Said(f"unique key {one} -> {two} of `{name}`")

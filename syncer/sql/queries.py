@@ -35,6 +35,8 @@ class Node:
     sql: its compiled query with node names in place of relations; None for a source or seed, where lineage ends.
     incremental: the query of a later run, of an incremental model; what then becomes of the rows that stand there is
     said by ``strategy`` and ``unique_key``. columns: declared types by name; closed: there are no other columns.
+    reads: the names of the nodes that the SQL reads, where somebody knows. opaque: why it is compared as text, whatever
+    its SQL; hooks: SQL that is run before or after it, which that text takes in.
     """
 
     sql: str | None = None
@@ -43,6 +45,9 @@ class Node:
     unique_key: tuple[str, ...] = ()
     columns: Mapping[str, str] = field(default_factory=dict)
     closed: bool = False
+    reads: tuple[str, ...] | None = None
+    opaque: str = ""
+    hooks: tuple[str, ...] = ()
 
 
 class Reader:
@@ -82,6 +87,8 @@ class Reader:
 
     def _model(self, name: str, node: Node) -> Relation:
         assert node.sql is not None
+        if node.opaque:
+            return self.text(name, node.opaque)
         queries = [node.sql] if node.incremental is None else [node.sql, node.incremental]
         try:
             self.reads.pop(name, None)
@@ -114,12 +121,13 @@ class Reader:
         self.as_text[name] = why
         node = self.nodes[name]
         assert node.sql is not None
-        texts = [words_of(node.sql), *(words_of(text) for text in [node.incremental] if text)]
+        texts = [words_of(text) for text in (node.sql, node.incremental, *node.hooks) if text]
         how = (node.strategy, *node.unique_key)
+        named = self.nodes if node.reads is None else map(lower, node.reads)
         inputs = [
             other
-            for other in sorted(self.nodes)
-            if other not in self._reading and any(other in lower(text) for text in texts)
+            for other in sorted(named)
+            if other not in self._reading and (node.reads is not None or any(other in lower(text) for text in texts))
         ]
         self.reads[name] = inputs
         blocks, columns = [], []
@@ -677,7 +685,7 @@ class Builder(Expressions):
             names = scope.names.find(name)
             if names is not None:
                 return self._cte(name, names)
-        full = ".".join(lower(part.name) for part in table.parts)
+        full = ".".join(lower(part.name) for part in table.parts).removeprefix("ref.")
         for candidate in (full, name) if not table.args.get("db") else (full,):
             if candidate in self.reader.nodes:
                 self.reader.reads.setdefault(self.name, []).append(candidate)

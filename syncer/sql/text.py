@@ -304,6 +304,20 @@ def with_node_names(text: str, relations: Mapping[str, str]) -> str:
     return "".join(pieces) + text[done:]
 
 
+def plain_name(name: str) -> str:
+    """A name as it is written in SQL: in quotes where it must be."""
+    plain = _PLAIN_NAME.fullmatch(name) and tokens_of(name)[0].token_type == TokenType.VAR
+    return name if plain else '"' + name.replace('"', '""') + '"'
+
+
+def name_of(written: str) -> str:
+    """A name without the quotes that ``plain_name`` has put around it."""
+    return written[1:-1].replace('""', '"') if written.startswith('"') else written
+
+
+_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
 def _parts_of_name(relation: str) -> list[str]:
     return [_name(token) for token in tokens_of(relation) if token.token_type != TokenType.DOT]
 

@@ -22,6 +22,7 @@ LADDER: list[set[str]] = [
     {"encode", "spool", "content"},
     {"registry", "marker", "manifest", "profile", "sql"},
     {"declarations"},
+    {"definition"},
     {"warehouse", "ondemand", "connect"},
     {"failure"},
     {"store", "fetch", "state", "project", "server"},

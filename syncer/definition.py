@@ -1,0 +1,370 @@
+"""The definition of a feature view version: its SQL and that of all models above it, down to sources and seeds.
+
+Knows how dbt's manifest and what dbt compiled become the nodes that `sql` reads, and the file that keeps a definition:
+``registry/sql/<view>.v<N>.sql``, reviewed like code. Calls no dbt. In place of relations stand the names of nodes, so
+that every target and every machine has the same text: ``ref.stg_flights``, ``ref.carrier_delays_v2``,
+``ref.<package>.stg_flights`` for a package's model, ``source.raw.flights``. They cannot be taken for a CTE's name.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from syncer.declarations import DeclaredView
+from syncer.errors import DefinitionError, RegistryError
+from syncer.sql.changes import View
+from syncer.sql.queries import Node
+from syncer.sql.text import Unclear, name_of, plain_name, with_node_names, words_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """What dbt made of a project without looking at a warehouse, by unique id.
+
+    sql: of models and snapshots, as a first run or a full refresh would send it. later: of incremental models, as every
+    later run would.
+    """
+
+    manifest: dict[str, Any]
+    sql: Mapping[str, str]
+    later: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Definition:
+    """view: keys, times and features, and the name of its node; nodes: that one and all above it, by name."""
+
+    view: View
+    nodes: Mapping[str, Node]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectDefinitions:
+    """By view id. ``problems``: of the views whose SQL cannot be known, one each; these have no definition."""
+
+    definitions: Mapping[str, Definition]
+    problems: Mapping[str, DefinitionError]
+
+
+def read_definitions(compiled: Compiled, views: Mapping[str, DeclaredView]) -> ProjectDefinitions:
+    """The definitions of the ``views`` of a project."""
+    graph = _Graph(compiled)
+    definitions: dict[str, Definition] = {}
+    problems: dict[str, DefinitionError] = {}
+    for id_, declared in views.items():
+        try:
+            nodes = {graph.name(above): graph.node(above) for above in graph.closure(declared.unique_id)}
+        except DefinitionError as problem:
+            problems[id_] = DefinitionError(f"{declared.path}: {id_}: {problem.message}", problem.hint)
+            continue
+        definitions[id_] = Definition(view=_view(graph.name(declared.unique_id), declared), nodes=nodes)
+    return ProjectDefinitions(definitions=definitions, problems=problems)
+
+
+def _view(node: str, declared: DeclaredView) -> View:
+    view = declared.view
+    return View(
+        node=node,
+        join_keys={key.name: key.type for key in view.entity.join_keys},
+        event_timestamp=view.event_timestamp,
+        available_at=view.available_at,
+        deleted=view.deleted,
+        features={feature.name: feature.type for feature in view.features},
+    )
+
+
+# --- from dbt ---------------------------------------------------------------------------------------------------------
+
+#: What an incremental model's config says about the rows that stand there.
+_INCREMENTAL = (
+    "incremental_strategy",
+    "incremental_predicates",
+    "merge_update_columns",
+    "merge_exclude_columns",
+    "full_refresh",
+)
+_MICROBATCH = ("event_time", "batch_size", "lookback", "begin")
+
+#: What a snapshot's config says about which rows it keeps.
+_SNAPSHOT = ("strategy", "updated_at", "check_cols", "hard_deletes", "invalidate_hard_deletes", "dbt_valid_to_current")
+
+
+class _Graph:
+    """The nodes of a manifest, by unique id, and each read once."""
+
+    def __init__(self, compiled: Compiled) -> None:
+        self._compiled = compiled
+        self._known: dict[str, Any] = {**compiled.manifest["nodes"], **compiled.manifest.get("sources", {})}
+        self._project = compiled.manifest["metadata"]["project_name"]
+        self._relations = {
+            node["relation_name"]: self._reference(id_)
+            for id_, node in self._known.items()
+            if node.get("relation_name") and node["resource_type"] in ("model", "seed", "snapshot", "source")
+        }
+        self._nodes: dict[str, Node] = {}
+
+    def name(self, unique_id: str) -> str:
+        """What the node is called: its place in SQL without ``ref.``."""
+        return ".".join(self._parts(unique_id)).removeprefix("ref.")
+
+    def _reference(self, unique_id: str) -> str:
+        first, second, *others = self._parts(unique_id)
+        return ".".join([first, plain_name(second), *([plain_name(".".join(others))] if others else [])])
+
+    def _parts(self, unique_id: str) -> list[str]:
+        node = self._known[unique_id]
+        package = [] if node["package_name"] == self._project else [node["package_name"]]
+        if node["resource_type"] == "source":
+            return ["source", *package, node["source_name"], node["name"]]
+        version = "" if node.get("version") is None else f"_v{node['version']}"
+        return ["ref", *package, node["name"] + version]
+
+    def closure(self, unique_id: str) -> list[str]:
+        """The node and all above it, nearest first; ephemeral models are part of the SQL that reads them."""
+        found = [unique_id]
+        for id_ in found:
+            found += [above for above in self._above(id_) if above not in found]
+        return found
+
+    def _above(self, unique_id: str) -> Iterator[str]:
+        if unique_id not in self._known:
+            raise DefinitionError(f"it reads {unique_id}, which is not in the manifest", "see what `dbt ls` says of it")
+        for above in dict.fromkeys(self._known[unique_id].get("depends_on", {}).get("nodes", ())):
+            if self._known.get(above, {}).get("config", {}).get("materialized") == "ephemeral":
+                yield from self._above(above)
+            else:
+                yield above
+
+    def node(self, unique_id: str) -> Node:
+        """Raises DefinitionError for a node whose SQL is not known."""
+        if unique_id not in self._nodes:
+            known = self._known[unique_id]
+            leaf = known["resource_type"] in ("source", "seed")
+            self._nodes[unique_id] = _leaf(known) if leaf else self._query(unique_id, known)
+        return self._nodes[unique_id]
+
+    def _query(self, unique_id: str, known: Mapping[str, Any]) -> Node:
+        kind, config = known["resource_type"], known["config"]
+        if kind not in ("model", "snapshot"):
+            raise DefinitionError(f"it reads {unique_id}, a {kind}", "read models, seeds, snapshots and sources alone")
+        if known.get("language", "sql") != "sql":
+            raise DefinitionError(
+                f"the model {known['name']} is in {known['language'].capitalize()}, where no change could be judged",
+                "write it in SQL; or declare the table that it makes as a source, and watch that yourself",
+            )
+        sql = self._compiled.sql.get(unique_id, "").strip()
+        if not sql:
+            raise DefinitionError(
+                f"dbt compiled no SQL for {unique_id}", f"see what `dbt compile -s {known['name']}` says"
+            )
+        later = None
+        if config.get("materialized") == "incremental":
+            later = self._compiled.later.get(unique_id, "").strip()
+            if not later:
+                raise DefinitionError(
+                    f"dbt compiled no SQL for later runs of {unique_id}",
+                    f"see what `dbt compile -s {known['name']}` says",
+                )
+        settings: tuple[str, ...] = _INCREMENTAL if later is not None else _SNAPSHOT if kind == "snapshot" else ()
+        settings += _MICROBATCH if later is not None and config.get("incremental_strategy") == "microbatch" else ()
+        unique_key = config.get("unique_key") if settings else None
+        return Node(
+            sql=self._named(sql),
+            incremental=None if later is None else self._named(later),
+            strategy=" ".join(_settings(config, settings)),
+            unique_key=tuple([unique_key] if isinstance(unique_key, str) else unique_key or ()),
+            reads=tuple(sorted(self.name(above) for above in self._above(unique_id))),
+            opaque="it is a snapshot" if kind == "snapshot" else "it has hooks" if _hooks(config) else "",
+            hooks=tuple(map(self._named, _hooks(config))),
+        )
+
+    def _named(self, sql: str) -> str:
+        try:
+            return _tidied(with_node_names(sql, self._relations))
+        except Unclear:  # it cannot be split into words, and will be compared as text
+            for relation in sorted(self._relations, key=len, reverse=True):
+                sql = sql.replace(relation, self._relations[relation])
+            return sql
+
+
+def _settings(config: Mapping[str, Any], names: Iterable[str]) -> Iterator[str]:
+    """The first one alone, the others by name; of those that are set."""
+    for number, name in enumerate(names):
+        value = config.get(name)
+        if value not in (None, []):
+            yield str(value) if not number else f"{name}={value}"
+
+
+def _hooks(config: Mapping[str, Any]) -> list[str]:
+    hooks = [*config.get("pre-hook", ()), *config.get("post-hook", ())]
+    return [hook["sql"] if isinstance(hook, Mapping) else hook for hook in hooks]
+
+
+def _leaf(known: Mapping[str, Any]) -> Node:
+    """A seed with the columns of its file, a source with those that are declared."""
+    declared = {column["name"]: column.get("data_type") or "" for column in known["columns"].values()}
+    if known["resource_type"] == "source":
+        return Node(columns=declared)
+    config = known["config"]
+    types = {name.lower(): type_ for name, type_ in {**declared, **(config.get("column_types") or {})}.items()}
+    path = Path(known.get("root_path") or "", known["original_file_path"])
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            header = next(csv.reader(file, delimiter=config.get("delimiter") or ","))
+    except (OSError, StopIteration, UnicodeDecodeError) as error:
+        raise DefinitionError(f"the header of the seed {path} cannot be read: {error}", "restore the file") from error
+    return Node(columns={name: types.get(name.lower(), "") for name in header}, closed=True)
+
+
+_BLANK = re.compile(r"[ \t]*\n(?:[ \t]*\n)+")
+
+
+def _tidied(sql: str) -> str:
+    """Without the empty lines that Jinja leaves, where they are not part of a text."""
+    tidied = _BLANK.sub("\n", "\n".join(line.rstrip() for line in sql.replace("\r\n", "\n").split("\n")))
+    return tidied if words_of(tidied) == words_of(sql) else sql
+
+
+# --- as a file --------------------------------------------------------------------------------------------------------
+
+#: A line of the file itself, in SQL a comment. Lines of SQL that begin with three dashes get a fourth.
+_MARK = "---"
+
+_HEAD = "-- What {id} means, as it was accepted. Written by `syncer register`: to be reviewed, not to be edited."
+
+
+def to_text(id_: str, definition: Definition) -> str:
+    """The file of a definition: the view first, then the models above it, seeds and sources, by name."""
+    view = definition.view
+    lines = [_HEAD.format(id=id_), "", f"{_MARK} view {view.node}"]
+    lines += [f"{_MARK}   key {plain_name(name)} {type_}" for name, type_ in view.join_keys.items()]
+    for setting in ("event_timestamp", "available_at", "deleted"):
+        if getattr(view, setting):
+            lines.append(f"{_MARK}   {setting} {getattr(view, setting)}")
+    lines += [f"{_MARK}   feature {plain_name(name)} {type_}" for name, type_ in view.features.items()]
+    nodes = definition.nodes
+    order = sorted(nodes, key=lambda name: (name != view.node, nodes[name].sql is None, name))
+    for name in order:
+        lines += ["", *_node_lines(name, nodes[name])]
+    return "\n".join(lines) + "\n"
+
+
+def _node_lines(name: str, node: Node) -> Iterator[str]:
+    yield f"{_MARK} {'model' if node.sql is not None else 'seed' if node.closed else 'source'} {name}"
+    yield from (f"{_MARK}   reads {other}" for other in node.reads or ())
+    for setting in ("strategy", "opaque"):
+        if getattr(node, setting):
+            yield f"{_MARK}   {setting} {getattr(node, setting)}"
+    yield from (f"{_MARK}   unique_key {key}" for key in node.unique_key)
+    yield from (f"{_MARK}   column {plain_name(name)} {type_}".rstrip() for name, type_ in node.columns.items())
+    if node.sql is not None:
+        yield from _escaped(node.sql)
+    if node.incremental is not None:
+        yield f"{_MARK} later runs of {name}"
+        yield from _escaped(node.incremental)
+    for hook in node.hooks:
+        yield f"{_MARK} hook of {name}"
+        yield from _escaped(hook)
+
+
+def _escaped(sql: str) -> Iterator[str]:
+    yield from ("-" + line if line.startswith(_MARK) else line for line in sql.split("\n"))
+
+
+def from_text(text: str, path: str) -> Definition:
+    """The definition in a file. Raises RegistryError, with ``path``, when it is none."""
+    try:
+        return _definition(list(_sections(text.replace("\r\n", "\n").split("\n"))))
+    except (LookupError, TypeError, ValueError) as error:
+        raise RegistryError(
+            f"{path} is not what `syncer register` writes: {error}",
+            "take the base branch's file and run `syncer register` again",
+        ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Section:
+    """One part of a file: ``--- kind name``, its settings and its SQL."""
+
+    kind: str
+    name: str
+    settings: list[tuple[str, str]]
+    sql: list[str]
+
+    def all(self, key: str) -> list[str]:
+        return [value for name, value in self.settings if name == key]
+
+    def one(self, key: str) -> str:
+        return next(iter(self.all(key)), "")
+
+    def columns(self, key: str) -> dict[str, str]:
+        found = [_COLUMN.fullmatch(value) for value in self.all(key)]
+        return {name_of(match[1]): match[2] or "" for match in found if match}
+
+    def text(self) -> str:
+        return "\n".join(line[1:] if line.startswith(_MARK + "-") else line for line in self.sql).strip()
+
+
+_SECTION = re.compile(r"--- (view|model|later runs of|hook of|seed|source) (.+)")
+_SETTING = re.compile(r"---   (\w+) (.+)")
+_COLUMN = re.compile(r'("(?:[^"]|"")*"|\S+)(?: (.+))?')
+
+
+def _sections(lines: Iterable[str]) -> Iterator[_Section]:
+    section = None
+    for line in lines:
+        if match := _SECTION.fullmatch(line):
+            if section is not None:
+                yield section
+            section = _Section(match[1], match[2], [], [])
+        elif section is None:
+            continue  # the heading
+        elif match := _SETTING.fullmatch(line):
+            section.settings.append((match[1], match[2]))
+        elif line.startswith(_MARK) and not line.startswith(_MARK + "-"):
+            raise ValueError(f"'{line}'")
+        else:
+            section.sql.append(line)
+    if section is None:
+        raise ValueError("it is empty")
+    yield section
+
+
+def _definition(sections: list[_Section]) -> Definition:
+    nodes: dict[str, Node] = {}
+    for section in sections:
+        if section.kind == "later runs of":
+            nodes[section.name] = replace(nodes[section.name], incremental=section.text())
+        elif section.kind == "hook of":
+            nodes[section.name] = replace(nodes[section.name], hooks=(*nodes[section.name].hooks, section.text()))
+        elif section.kind != "view":
+            model = section.kind == "model"
+            nodes[section.name] = Node(
+                sql=section.text() if model else None,
+                strategy=section.one("strategy"),
+                unique_key=tuple(section.all("unique_key")),
+                columns=section.columns("column"),
+                closed=section.kind == "seed",
+                reads=tuple(section.all("reads")) if model else None,
+                opaque=section.one("opaque"),
+            )
+    [view] = [section for section in sections if section.kind == "view"]
+    missing = {view.name, *(other for node in nodes.values() for other in node.reads or ())} - nodes.keys()
+    if missing:
+        raise ValueError(f"there is no {', '.join(sorted(missing))}")
+    return Definition(
+        view=View(
+            node=view.name,
+            join_keys=view.columns("key"),
+            event_timestamp=view.one("event_timestamp"),
+            available_at=view.one("available_at") or None,
+            deleted=view.one("deleted") or None,
+            features=view.columns("feature"),
+        ),
+        nodes=nodes,
+    )
