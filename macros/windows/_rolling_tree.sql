@@ -96,7 +96,7 @@
                 {% endif %} as {{ value }}_{{ measure }}
             {% endfor %}
         from paths
-        inner join nodes on paths.__level = nodes.__level and paths.__row >> paths.__level = nodes.__node
+        inner join nodes on paths.__level = nodes.__level and (paths.__row >> paths.__level) = nodes.__node
         group by paths.__row
     ),
 
@@ -113,7 +113,7 @@
                     ) as {{ value }}_spread
                 {% endfor %}
             from paths
-            inner join nodes on paths.__level = nodes.__level and paths.__row >> paths.__level = nodes.__node
+            inner join nodes on paths.__level = nodes.__level and (paths.__row >> paths.__level) = nodes.__node
             inner join tree on paths.__row = tree.__row
             group by paths.__row
         ),

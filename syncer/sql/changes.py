@@ -16,6 +16,7 @@ from syncer.sql.clauses import diff as sql_diff
 from syncer.sql.digest import Digests, Unnamed
 from syncer.sql.expressions import Names, Relation, Scope
 from syncer.sql.facts import Facts, Walk, facts
+from syncer.sql.lookback import Stated, shape, stated
 from syncer.sql.queries import Builder, Node, Reader, is_bare
 from syncer.sql.text import Unclear, canonical_type, lower, parse, words_of
 
@@ -113,7 +114,16 @@ class Definitions:
 
     def facts(self, view: View, feature: str) -> Facts:
         columns = self.columns(view, feature)
-        return facts(self._digests.kept(self.relation(view).block, columns), columns[:-1], columns[-1])
+        kept = self._digests.kept(self.relation(view).block, columns)
+        return facts(kept, columns[:-1], columns[-1], self._told(view))
+
+    def _told(self, view: View) -> dict[object, Stated]:
+        return {
+            shape(relation.column(column, self.terms)): Stated(name, span)
+            for name in self.closure(view)
+            for column, span in stated(self.nodes[name].sql or "").items()
+            if (relation := self.reader.relation(name)).has(column)
+        }
 
 
 def judge(old: Definitions, accepted: View, new: Definitions, proposed: View) -> tuple[Change, ...]:
@@ -247,7 +257,7 @@ def check_on_demand(expression: str, columns: Mapping[str, str]) -> OnDemand:
         return OnDemand("", (str(exc),))
     [value] = relation.columns.values()
     walk = Walk()
-    walk.term(value, zoned=True)
+    walk.term(value)
     problems = [f"{name} reads the clock" for name in sorted(walk.current_time)]
     problems += [f"{name} may give another value at each call" for name in sorted(walk.chance)]
     kinds = {instance.content.kind for instance in relation.block.instances()}

@@ -133,6 +133,7 @@ ROLLING = """
         {{'name': 'n_{days}d', 'aggregate': 'count', 'window': '{days} days'}},
         {{'name': 'total_7d', 'aggregate': 'sum', 'column': 'amount', 'window': '7 days', 'data_type': 'bigint'}},
         {{'name': 'mean_1d', 'aggregate': 'avg', 'column': 'amount', 'window': '1 day'}},
+        {{'name': 'spread_3d', 'aggregate': 'stddev', 'column': 'amount', 'window': '3 days'}},
         {{'name': 'last_2h', 'aggregate': 'last', 'column': 'amount', 'window': '2 hours'}}
     ]
 ) }}}}
@@ -154,7 +155,7 @@ def test_rolling_features_are_understood_and_judged_one_by_one(tmp_path) -> None
     one, two = (
         View(
             node=f"rolling_{days}", join_keys={"k": ""}, event_timestamp="event_at", available_at="known_at",
-            features=dict.fromkeys(["n_1d" if days == 1 else "n_30d", "total_7d", "mean_1d", "last_2h"], ""),
+            features=dict.fromkeys(["n_1d" if days == 1 else "n_30d", "total_7d", "mean_1d", "spread_3d", "last_2h"], ""),
         )
         for days in (1, 30)
     )  # fmt: skip
@@ -163,6 +164,12 @@ def test_rolling_features_are_understood_and_judged_one_by_one(tmp_path) -> None
     assert made.reader.as_text == {}
     again = Definitions(made.nodes)
     assert {change.kind for change in judge(made, one, again, one)} == {"refactor"}
+    spans = {feature: made.facts(two, feature).reach["events"].span for feature in two.features}
+    assert spans == {
+        "n_30d": timedelta(days=30), "total_7d": timedelta(days=7), "mean_1d": timedelta(days=1),
+        "last_2h": timedelta(hours=2), "spread_3d": timedelta(days=3),
+    }  # fmt: skip
+    assert {made.facts(two, feature).lookback.kind for feature in two.features} == {"bounded"}
     kinds = {change.feature: change.kind for change in judge(made, one, made, two)}
     assert kinds["n_1d"] == "schema break"
     assert kinds["n_30d"] == "additive"

@@ -293,15 +293,14 @@ def test_lookback(select, kind, span, where) -> None:
         ("uuid()", "nondeterministic", ("uuid()",)),
         ("frobnicate(delay)", "nondeterministic", ("frobnicate() (not known here)",)),
         ("row_number() over ()", "nondeterministic", ("row_number() without an order",)),
-        ("local_time", "naive", ("raw_flights.local_time",)),
-        ("date_trunc('day', local_time)", "naive", ("raw_flights.local_time",)),
-        ("arrived_at::timestamp", "naive", ("a cast to timestamp",)),
-        ("date_trunc('day', local_time) at time zone 'UTC'", "naive", ()),
-        ("arrived_at at time zone 'UTC'", "naive", ()),
+        ("date_trunc('day', local_time)", "session_zone", ()),
+        ("arrived_at::timestamp", "session_zone", ("a timestamptz is cast to timestamp",)),
+        ("current_time_of_my_own(getvariable('mine'))", "current_time", ()),
+        ("delay - epoch(getvariable('feature_warehouse_now')::timestamptz)", "current_time", ("current_instant()",)),
         ("delay", "nondeterministic", ()),
     ],
 )
-def test_clock_chance_and_naive_times(expression, fact, told) -> None:
+def test_clocks_chance_and_zones(expression, fact, told) -> None:
     assert getattr(facts(f"select carrier, arrived_at as event_at, {expression} as f from raw_flights"), fact) == told
 
 
