@@ -63,6 +63,10 @@ class Project:
             raise RequestError(f"the var feature_warehouse_now: {error.message}", error.hint) from None
 
     @property
+    def runs_path(self) -> Path:
+        return self.manifest_path.with_name("run_results.json")
+
+    @property
     def registry_path(self) -> Path:
         return self.folder / "registry" / "registry.json"
 

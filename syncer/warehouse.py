@@ -69,7 +69,7 @@ class Warehouse:
         path = folder / f"{view.id}.arrow"
         with _warehouse_errors(view.id):
             self.stand_at(as_of)
-            newest = self._newest_available_at(declared, as_of)
+            newest = self.newest_available_at(declared, as_of)
             spool = _write(path, _encoded(self._latest_values(declared, view), encoder))
             repeated, example = self._repeated_keys(spool)
         if spool.rows == 0 and not allow_empty:
@@ -85,6 +85,18 @@ class Warehouse:
                 f"make {declared.latest_name} with feature_warehouse.latest_values: one row per entity",
             )
         return Latest(view=view, field=field_name(view.name, view.version), spool=spool, newest_available_at=newest)
+
+    def newest_available_at(self, declared: DeclaredView, as_of: datetime) -> datetime | None:
+        """When the newest fact of a history became available, of those that are by ``as_of``; None: there is none.
+
+        Raises WarehouseError.
+        """
+        known = declared.view.available_at or declared.view.event_timestamp
+        # As a number: DuckDB makes a datetime with a zone only where pytz is installed.
+        query = f'select epoch_us(max("{known}")) from {declared.relation} where "{known}" <= $now'
+        with _warehouse_errors(declared.view.id):
+            ((newest,),) = self._connection.execute(query, {"now": as_of}).fetchall()
+        return None if newest is None else _EPOCH + timedelta(microseconds=newest)
 
     def add(self, name: str, rows: Any, types: Mapping[str, str] | None = None) -> dict[str, str]:
         """Makes ``rows`` readable as the table ``name``; returns {column: DuckDB type}.
@@ -141,13 +153,6 @@ class Warehouse:
         batches: Iterable[pa.RecordBatch] = self._connection.sql(query).to_arrow_reader(BATCH_ROWS)
         return batches
 
-    def _newest_available_at(self, declared: DeclaredView, as_of: datetime) -> datetime | None:
-        known = declared.view.available_at or declared.view.event_timestamp
-        # As a number: DuckDB makes a datetime with a zone only where pytz is installed.
-        query = f'select epoch_us(max("{known}")) from {declared.relation} where "{known}" <= $now'
-        ((newest,),) = self._connection.execute(query, {"now": as_of}).fetchall()
-        return None if newest is None else _EPOCH + timedelta(microseconds=newest)
-
     def _repeated_keys(self, spool: Spool) -> tuple[int, str]:
         """How many rows have the key of an earlier one, and one such key."""
         self._connection.register("spooled", pa.RecordBatchReader.from_batches(SCHEMA, spool.batches()))
@@ -172,13 +177,16 @@ def latest_relation(declared: DeclaredView) -> str:
 
 @contextmanager
 def open_warehouse(
-    database: Path, settings: Mapping[str, Any] | None = None, stopped: Callable[[], bool] = lambda: False
+    database: Path,
+    settings: Mapping[str, Any] | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+    patience: float | None = None,
 ) -> Iterator[Warehouse]:
     """A Warehouse on ``database``, in UTC, inside one transaction.
 
-    Waits up to LOCK_SECONDS while another process holds the file. Raises WarehouseLockedError after that, StoppedError
-    once ``stopped`` says so, and WarehouseError when there is no file, it is no database, or a setting is none of
-    DuckDB's.
+    Waits up to ``patience`` seconds (None: LOCK_SECONDS) while another process holds the file. Raises
+    WarehouseLockedError after that, StoppedError once ``stopped`` says so, and WarehouseError when there is no file, it
+    is no database, or a setting is none of DuckDB's.
     """
     if str(database) == ":memory:":
         raise WarehouseError(
@@ -186,7 +194,7 @@ def open_warehouse(
         )
     if not database.exists():
         raise WarehouseError(f"there is no warehouse at {database.absolute()}", "run `dbt build` first")
-    connection = _connect(database, stopped)
+    connection = _connect(database, stopped, LOCK_SECONDS if patience is None else patience)
     try:
         for name, value in (settings or {}).items():
             try:
@@ -224,8 +232,8 @@ def _write(path: Path, batches: Iterable[Encoded]) -> Spool:
     return writer.spool
 
 
-def _connect(database: Path, stopped: Callable[[], bool]) -> duckdb.DuckDBPyConnection:
-    deadline, pause = time.monotonic() + LOCK_SECONDS, 0.05
+def _connect(database: Path, stopped: Callable[[], bool], patience: float) -> duckdb.DuckDBPyConnection:
+    deadline, pause = time.monotonic() + patience, 0.05
     while True:
         try:
             return duckdb.connect(str(database), read_only=True)
@@ -238,7 +246,7 @@ def _connect(database: Path, stopped: Callable[[], bool]) -> duckdb.DuckDBPyConn
             if time.monotonic() + pause > deadline:
                 holder = f"{locked[1] or 'another process'} holds {database}"
                 raise WarehouseLockedError(
-                    f"{holder}, and still did after {LOCK_SECONDS:g} s",
+                    f"{holder}, and still did after {patience:g} s",
                     "wait for that dbt run or close that session, then try again",
                 ) from error
             time.sleep(pause)

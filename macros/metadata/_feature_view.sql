@@ -1,6 +1,7 @@
 {# The feature view behind a relation, checked and ready to use:
    {id, relation, join_keys, event_timestamp, available_at (none: waived), deleted, ttl_seconds, sync_delay_seconds,
-   history, has_append_only_test, stored (a table: reading it twice computes nothing twice), features, columns}.
+   tier, expected_every_seconds (none: no interval), history, has_append_only_test, stored (a table: reading it twice
+   computes nothing twice), features, columns}.
    `macro_name` is the macro that errors name. Call it only when executing. #}
 {% macro _feature_view(relation, macro_name) %}
 
@@ -48,6 +49,18 @@
         ) %}
     {% endfor %}
 
+    {# The same table as syncer/feature.py, TIERS. #}
+    {% set tiers = {"static": none, "daily": 86400, "hourly": 3600, "near_real_time": 60} %}
+    {% set tier = declared.get("tier") or "daily" %}
+
+    {% if tier not in tiers %}
+        {% do exceptions.raise_compiler_error(
+            where ~ " has the tier '" ~ tier ~ "'. Write one of " ~ tiers.keys() | join(", ") ~ "."
+        ) %}
+    {% endif %}
+
+    {% set expected = feature_warehouse._seconds(declared.get("expected_every"), where ~ ", expected_every") %}
+
     {% set view = {
         "id": id,
         "relation": relation,
@@ -57,6 +70,8 @@
         "deleted": declared.get("deleted"),
         "ttl_seconds": feature_warehouse._seconds(declared.get("ttl"), where ~ ", ttl"),
         "sync_delay_seconds": feature_warehouse._seconds(declared.get("sync_delay"), where ~ ", sync_delay"),
+        "tier": tier,
+        "expected_every_seconds": tiers[tier] if expected is none else expected,
         "history": declared.get("history"),
         "has_append_only_test": fact.get("has_append_only_test", true),
         "stored": fact.get("materialized") in ["table", "incremental"],

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from syncer.cli import mirror, plan, reading, registering, server, sync, training
+from syncer.cli import mirror, plan, reading, registering, server, status, sync, training
 from syncer.cli.output import file_error, say_error
 from syncer.errors import SyncerError
 
@@ -48,6 +48,7 @@ for command in (
     plan.plan_command,
     sync.sync_command,
     mirror.verify_command,
+    status.status_command,
     mirror.drop_command,
     reading.get,
     training.training_set,

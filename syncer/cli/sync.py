@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -13,7 +12,7 @@ from typing import Any
 
 import click
 
-from syncer.cli.metrics import openmetrics
+from syncer.cli.metrics import replace_file, sync_metrics
 from syncer.cli.options import duration_option, json_option
 from syncer.cli.output import file_error, print_json, print_table, say_error, utc
 from syncer.cli.progress import Progress
@@ -84,7 +83,7 @@ def sync_command(
                 models.run(prepare.project())
             summary = _synced(prepare(), store, terms, stopped)
             if metrics:
-                _replace(metrics, openmetrics(summary.namespace, summary.as_of, summary.views, time.time()))
+                replace_file(metrics, sync_metrics(summary.namespace, summary.as_of, summary.views, time.time()))
             longest = {view.view: (view.rows, view.longest) for view in summary.views}
             warning = cost_of_length(longest, compact_limit(store))
             if warning and not warned:
@@ -154,10 +153,3 @@ def _json(done: Summary) -> dict[str, Any]:
         "seconds": round(done.seconds, 3),
         "views": [asdict(view) for view in done.views],
     }
-
-
-def _replace(path: Path, text: str) -> None:
-    """Puts a file in place whole: whoever collects it never reads half of it."""
-    new = path.with_name(f".{path.name}.new")
-    new.write_text(text, encoding="utf-8")
-    os.replace(new, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
@@ -54,7 +55,51 @@ from
     ) as t(customer, asked_at, churned, naive)
 """
 
+#: A feed whose newest fact is exactly at the limit; without customer 1 it is a moment beyond it. What becomes known
+#: after now is no news.
+FEED = """
+select *
+from
+    (
+        values
+            (1, timestamptz '{now}' - interval '{limit}'),
+            (2, timestamptz '{now}' - interval '{limit}' - interval '1 microsecond'),
+            (3, timestamptz '{now}' + interval '1 microsecond')
+    ) as t(customer, known_at)
+"""
+
+FEED_YAML = """
+models:
+  - name: {name}
+    config:
+      contract: {{enforced: true}}
+      meta:
+        feature_view: {{entity: customer, join_keys: [customer], event_timestamp: known_at, available_at: none, {tier}}}
+    columns:
+      - {{name: customer, data_type: integer}}
+      - {{name: known_at, data_type: timestamptz}}
+    versions: [{{v: 1}}]
+    data_tests:
+"""
+
+#: feed -> (what it declares, the age beyond which it is stale)
+FEEDS = {
+    "by_default": ("tier: daily", "36 hours"),
+    "hourly": ("tier: hourly", "90 minutes"),
+    "near_real_time": ("tier: near_real_time", "90 seconds"),
+    "declared": ("tier: hourly, expected_every: 2 days", "72 hours"),
+    "static": ("tier: static", "3650 days"),
+    "nonsense": ("tier: weekly", "1 day"),
+}
+
 NOW = "2026-01-10T00:00:00Z"
+AT_NOW = datetime(2026, 1, 10, tzinfo=timezone.utc)
+
+
+def beyond(**duration: int) -> tuple[str, str]:
+    """What freshness returns of a fact that is a moment older than that: when it became available, and now."""
+    return (AT_NOW - timedelta(microseconds=1, **duration)).isoformat(), AT_NOW.isoformat()
+
 
 #: Model, test, its arguments, its `where`.
 Case = tuple[str, str, str, str]
@@ -77,6 +122,16 @@ JUDGED: dict[Case, list[tuple[Any, ...]]] = {
     # a project may give every test a `where`: those without arguments find their model too
     ("labels", "zoned_timestamps", "", "customer <> 1"): [("naive", "TIMESTAMP")],
     ("history", "unique_history", "", "customer <> 1"): [],
+    ("by_default", "feature_freshness", "", ""): [],
+    ("by_default", "feature_freshness", "", "customer <> 1"): [(*beyond(hours=36), 86400)],
+    ("hourly", "feature_freshness", "", ""): [],
+    ("hourly", "feature_freshness", "", "customer <> 1"): [(*beyond(minutes=90), 3600)],
+    ("near_real_time", "feature_freshness", "", ""): [],
+    ("near_real_time", "feature_freshness", "", "customer <> 1"): [(*beyond(seconds=90), 60)],
+    ("declared", "feature_freshness", "", ""): [],
+    ("declared", "feature_freshness", "", "customer <> 1"): [(*beyond(hours=72), 172800)],
+    ("static", "feature_freshness", "", "customer <> 1"): [],
+    ("static", "feature_freshness", "", "customer = 3"): [(None, AT_NOW.isoformat(), None)],
 }
 
 #: case -> what the error says
@@ -92,6 +147,7 @@ REFUSED: dict[Case, str] = {
     ("labels", "label_maturity", "spine_timestamp: at, minimum_age: 1 day", ""): "`spine_timestamp` is 'at', but",
     ("labels", "label_maturity", "spine_timestamp: naive, minimum_age: 1 day", ""): "which has no zone",
     ("labels", "label_maturity", "spine_timestamp: naive, minimum_age: 1 day", "true"): "which has no zone",
+    ("nonsense", "feature_freshness", "", ""): "has the tier 'weekly'. Write one of static, daily, hourly",
 }
 
 CASES = [*JUDGED, *REFUSED]
@@ -121,6 +177,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
             "models/nothing.yml": HISTORY_YAML.format(name="nothing") + declared("nothing"),
             "models/labels.sql": LABELS,
             "models/labels.yml": "models:\n  - name: labels\n    data_tests:" + declared("labels"),
+            **{f"models/{name}_v1.sql": FEED.format(now=NOW, limit=limit) for name, (_, limit) in FEEDS.items()},
+            **{
+                f"models/{name}.yml": FEED_YAML.format(name=name, tier=tier) + declared(name)
+                for name, (tier, _) in FEEDS.items()
+            },
         },
         more=f"vars: {{feature_warehouse_now: '{NOW}'}}",
     )
@@ -131,17 +192,25 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture(scope="module")
 def outcomes(project: Project) -> dict[str, Any]:
-    """test -> (what dbt said, the rows that it kept, with decimals as floats)."""
+    """test -> (what dbt said, the rows that it kept)."""
     found: dict[str, Any] = {}
     results = project.try_dbt("test", "--store-failures").result.results
     with duckdb.connect(str(project.database), read_only=True) as connection:
+        connection.execute("set TimeZone = 'UTC'")
         for run in results:
             rows = connection.execute(f"from {run.node.relation_name}").fetchall() if run.status != "error" else []
             found[run.node.name] = (
                 run.message or "",
-                [tuple(float(value) if isinstance(value, Decimal) else value for value in row) for row in rows],
+                [tuple(_plain(value) for value in row) for row in rows],
             )
     return found
+
+
+def _plain(value: object) -> object:
+    """What compares well: floats for decimals, texts for instants."""
+    if isinstance(value, datetime):
+        return value.astimezone(timezone.utc).isoformat()
+    return float(value) if isinstance(value, Decimal) else value
 
 
 @pytest.mark.parametrize("case", JUDGED, ids=" ".join)

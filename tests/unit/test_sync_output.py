@@ -3,51 +3,20 @@
 from __future__ import annotations
 
 import io
-import re
 from datetime import datetime, timezone
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from syncer.cli.metrics import openmetrics
+import pytest
+
+from syncer.cli.metrics import status_metrics, sync_metrics
 from syncer.cli.progress import Progress
+from syncer.status import Status
 from syncer.sync import ViewSynced
+from tests.support.metrics import parsed
 
 AS_OF = datetime(2026, 1, 10, tzinfo=timezone.utc)
-
-#: The lines of the OpenMetrics text format that gauges need, after the ABNF of the specification (1.0, "Text Format").
-NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
-SAMPLE = re.compile(
-    rf'({NAME})\{{((?:[a-z_]+="(?:[^"\\\n]|\\["\\n])*",?)+)\}} (-?[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)'
-)
-METADATA = re.compile(rf"# (TYPE|UNIT|HELP) ({NAME}) (.+)")
-
-
-def parsed(text: str) -> dict[str, dict[str, float]]:
-    """{metric: {labels: value}}; asserts what the specification asks of the order and of the metadata."""
-    lines = text.split("\n")
-    assert lines[-2:] == ["# EOF", ""]
-    found: dict[str, dict[str, float]] = {}
-    family, kinds = "", list[str]()
-    for line in lines[:-2]:
-        if metadata := METADATA.fullmatch(line):
-            kind, name, value = metadata.groups()
-            if name != family:
-                assert name not in found, "a family's lines stand together"
-                family, kinds = name, []
-                found[name] = {}
-            assert kind not in kinds
-            assert not found[name], "metadata come before samples"
-            assert kind != "UNIT" or name.endswith(f"_{value}")
-            assert kind != "TYPE" or value == "gauge"
-            kinds.append(kind)
-        else:
-            sample = SAMPLE.fullmatch(line)
-            assert sample, line
-            assert sample[1] == family
-            assert sample[2] not in found[family], "no sample comes twice"
-            found[family][sample[2]] = float(sample[3])
-    return found
 
 
 def synced(view: str, **facts: Any) -> ViewSynced:
@@ -60,7 +29,7 @@ def test_metrics_say_per_view_what_was_done_and_when() -> None:
         synced("a.v1", rows=1_000_000, written=7, removed=2, bytes=431, seconds=1.5e-05, newest_available_at=AS_OF),
         synced("b.v2"),
     ]
-    found = parsed(openmetrics("shop_dev", AS_OF, views, 1768003201.25))
+    found = parsed(sync_metrics("shop_dev", AS_OF, views, 1768003201.25))
     a, b = 'namespace="shop_dev",view="a.v1"', 'namespace="shop_dev",view="b.v2"'
     assert found == {
         "feature_warehouse_rows": {a: 1_000_000, b: 0},
@@ -99,7 +68,21 @@ def test_progress_is_a_line_of_long_work_on_a_terminal_and_is_wiped() -> None:
     assert shown(io.StringIO()) == [""]
 
 
-def test_nothing_of_a_metric_is_undocumented() -> None:
-    guide = (Path(__file__).parents[2] / "docs" / "guides" / "syncing.md").read_text()
-    for name in parsed(openmetrics("n", AS_OF, [], 0.0)):
-        assert f"`{name}`" in guide
+@pytest.mark.parametrize(
+    ("guide", "text"),
+    [
+        ("syncing.md", sync_metrics("n", AS_OF, [], 0.0)),
+        (
+            "monitoring.md",
+            status_metrics(
+                "n",
+                Status(now=AS_OF, views=(), markers={}, retired=(), offline_unknown=None, online_unknown=None),
+                0.0,
+            ),
+        ),
+    ],
+)
+def test_nothing_of_a_metric_is_undocumented(guide: str, text: str) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "guides" / guide).read_text()
+    for name in parsed(text):
+        assert f"`{name}`" in page

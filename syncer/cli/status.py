@@ -1,0 +1,162 @@
+"""`syncer status`: how fresh every feature view is."""
+
+from __future__ import annotations
+
+import sys
+import time
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import click
+
+from syncer.cli.metrics import replace_file, status_metrics
+from syncer.cli.options import instant_option, json_option, namespace_option, project_options, url_option
+from syncer.cli.output import print_json, print_table, say_error, utc
+from syncer.errors import SyncerError
+from syncer.feature import view_id
+from syncer.freshness import Freshness, age_text
+from syncer.keyspace import check_namespace, split_field
+from syncer.project import load_declarations, load_project
+from syncer.registry import load_registry
+from syncer.runs import read_runs
+from syncer.status import Status, status
+from syncer.store import Store
+from syncer.warehouse import open_warehouse
+
+#: Seconds to wait for a DuckDB file that another process holds: the other half is worth more than a long wait.
+PATIENCE = 2.0
+
+
+@click.command("status")
+@project_options
+@url_option
+@namespace_option
+@click.option(
+    "--now",
+    callback=instant_option,
+    help="The instant to judge at, with its zone. Default: the project's, else real time.",
+)
+@click.option("--check", is_flag=True, help="Exit code 1 when anything is stale, or cannot be judged.")
+@click.option(
+    "--metrics", type=click.Path(dir_okay=False, path_type=Path), help="Write it into this file too, as OpenMetrics."
+)
+@json_option
+def status_command(
+    project_dir: Path | None,
+    profiles_dir: Path | None,
+    target: str | None,
+    url: str,
+    namespace: str | None,
+    now: datetime | None,
+    check: bool,
+    metrics: Path | None,
+    as_json: bool,
+) -> None:
+    """Say how fresh every feature view is. The age of its data and of its mirror, against how often they are expected.
+
+    \b
+    Example:
+      syncer status --check
+    """
+    project = load_project(project_dir, profiles_dir, target)
+    declarations = load_declarations(project)
+    declarations.raise_first()
+    namespace = check_namespace(namespace or project.default_namespace)
+    store = Store(url)
+    found = status(
+        load_registry(project.registry_path, project.name),
+        declarations.views,
+        open_warehouse(project.database, project.settings, patience=PATIENCE),
+        store,
+        namespace=namespace,
+        target=project.target,
+        now=now or project.clock() or datetime.now(timezone.utc),
+        runs=read_runs(project.runs_path),
+    )
+    if metrics:
+        replace_file(metrics, status_metrics(namespace, found, time.time()))
+    if as_json:
+        print_json(_json(namespace, found))
+    else:
+        _print(found)
+        _say(found, f"{namespace} on {store.address}")
+    sys.exit(1 if check and not found.healthy else 0)
+
+
+def _print(found: Status) -> None:
+    print_table(
+        ("feature view", "expected", "built", "newest fact", "online", "synced", "rows", "state"),
+        [
+            (
+                view.view.id,
+                age_text(view.view.expected_every) if view.view.expected_every else view.view.tier,
+                _age(view.built_age, False),
+                _age(view.offline_age, view.offline is not None),
+                *((_age(view.online_age, True), _age(view.sync_age, True)) if view.online else ("-", "-")),
+                f"{view.online.marker.rows:,}" if view.online and view.online.marker else "-",
+                view.state,
+            )
+            for view in found.views
+        ],
+    )
+
+
+def _age(age: timedelta | None, known: bool) -> str:
+    return age_text(age) if age is not None else "none" if known else "?"
+
+
+def _say(found: Status, place: str) -> None:
+    for view in found.views:
+        for reason in view.reasons:
+            click.echo(f"{view.view.id}: {reason}.")
+    for field in found.retired:
+        click.echo(f"{view_id(*split_field(field))}: retired, and still online; `syncer sync` takes it out.")
+    stale = len(found.stale)
+    verb = "is" if stale == 1 else "are"
+    words = f"{stale} of {len(found.views)} feature views {verb} stale" if stale else "no feature view is stale"
+    click.echo(f"As of {utc(found.now)}, {words} ({place}).")
+    for what, error in (("the warehouse", found.offline_unknown), ("Redis", found.online_unknown)):
+        if error:
+            say_error(SyncerError(f"the half of {what} is unknown: {error.message}", error.hint))
+
+
+def _json(namespace: str, found: Status) -> dict[str, Any]:
+    return {
+        "namespace": namespace,
+        "now": found.now.isoformat(),
+        "healthy": found.healthy,
+        "offline_unknown": found.offline_unknown and found.offline_unknown.message,
+        "online_unknown": found.online_unknown and found.online_unknown.message,
+        "retired": [view_id(*split_field(field)) for field in found.retired],
+        "views": [_view_json(view) for view in found.views],
+    }
+
+
+def _view_json(view: Freshness) -> dict[str, Any]:
+    marker = view.online.marker if view.online else None
+    return {
+        "view": view.view.id,
+        "state": view.state,
+        "reasons": view.reasons,
+        "quiet": view.quiet,
+        "tier": view.view.tier,
+        "expected_every_seconds": _seconds(view.view.expected_every),
+        "served": view.served,
+        "built_at": view.built and view.built.ended_at,
+        "built": view.built and view.built.succeeded,
+        "offline": view.offline
+        and {"newest_available_at": view.offline.newest_available_at, "age_seconds": _seconds(view.offline_age)},
+        "online": view.online
+        and {
+            "newest_available_at": marker and marker.newest_available_at,
+            "age_seconds": _seconds(view.online_age),
+            "synced_at": marker and marker.as_of,
+            "sync_age_seconds": _seconds(view.sync_age),
+            "rows": marker and marker.rows,
+        },
+    }
+
+
+def _seconds(duration: timedelta | None) -> float | None:
+    return None if duration is None else duration.total_seconds()

@@ -1,0 +1,122 @@
+"""Status: the freshness of every feature view, from the warehouse, from Redis, and from dbt's last run.
+
+Looks, and changes nothing. Each half is looked at by itself: where the DuckDB file is held by a dbt run, or Redis is
+away, the other half is still told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from syncer.declarations import DeclaredView
+from syncer.errors import NamespaceError, StoreError, SyncerError, WarehouseError, WarehouseLockedError
+from syncer.freshness import Freshness, Offline, Online, judge
+from syncer.keyspace import field_name
+from syncer.marker import Marker
+from syncer.namespace import check_owner, read_markers, unserved
+from syncer.registry import Registry
+from syncer.runs import ModelRun
+from syncer.store import Store
+from syncer.warehouse import Warehouse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """All feature views at one instant, by id; and why a half is unknown, where it is."""
+
+    now: datetime
+    views: tuple[Freshness, ...]
+    markers: Mapping[str, Marker]  # by field; {} where Redis is unknown
+    retired: tuple[str, ...]  # fields that are online and that the registry no longer has
+    offline_unknown: SyncerError | None
+    online_unknown: SyncerError | None
+
+    @property
+    def stale(self) -> tuple[Freshness, ...]:
+        return tuple(view for view in self.views if view.state == "stale")
+
+    @property
+    def healthy(self) -> bool:
+        """Nothing is stale, and all could be judged but for a warehouse that is being written to: that passes."""
+        locked = isinstance(self.offline_unknown, WarehouseLockedError)
+        judged = self.online_unknown is None and (locked or all(view.offline is not None for view in self.views))
+        return judged and not self.stale
+
+
+def status(
+    registry: Registry,
+    declared: Mapping[str, DeclaredView],
+    open_warehouse: AbstractContextManager[Warehouse],
+    store: Store,
+    *,
+    namespace: str,
+    target: str,
+    now: datetime,
+    runs: Mapping[str, ModelRun],
+) -> Status:
+    """The status of all ``declared`` views at ``now``; ``runs``: dbt's last, by unique id.
+
+    Raises NamespaceError when the namespace belongs to another project or target.
+    """
+    offline, offline_unknown = _offline(declared, open_warehouse, now)
+    markers, online_unknown = _online(store, namespace, registry.project, target)
+    real_now = datetime.now(timezone.utc)
+    views = tuple(
+        judge(
+            each.view,
+            served=id_ in registry.views,
+            built=runs.get(each.unique_id),
+            offline=offline.get(id_),
+            online=None
+            if markers is None
+            else Online(marker=markers.get(field_name(each.view.name, each.view.version))),
+            now=now,
+            real_now=real_now,
+        )
+        for id_, each in sorted(declared.items())
+    )
+    return Status(
+        now=now,
+        views=views,
+        markers=markers or {},
+        retired=tuple(unserved(markers or {}, registry)),
+        offline_unknown=offline_unknown,
+        online_unknown=online_unknown,
+    )
+
+
+def _field(declared: DeclaredView) -> str:
+    return field_name(declared.view.name, declared.view.version)
+
+
+def _offline(
+    declared: Mapping[str, DeclaredView], open_warehouse: AbstractContextManager[Warehouse], now: datetime
+) -> tuple[dict[str, Offline], SyncerError | None]:
+    """The warehouse's half of each view that can be read; and the first error of those that cannot."""
+    found: dict[str, Offline] = {}
+    unknown: SyncerError | None = None
+    try:
+        with open_warehouse as warehouse:
+            for id_, each in declared.items():
+                try:
+                    found[id_] = Offline(newest_available_at=warehouse.newest_available_at(each, now))
+                except WarehouseError as error:
+                    unknown = unknown or error
+    except WarehouseError as error:
+        unknown = error
+    return found, unknown
+
+
+def _online(
+    store: Store, namespace: str, project: str, target: str
+) -> tuple[dict[str, Marker] | None, SyncerError | None]:
+    try:
+        check_owner(store, namespace, project, target)
+        return read_markers(store, namespace), None
+    except NamespaceError:
+        raise
+    except StoreError as error:
+        return None, error
