@@ -283,7 +283,7 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(shop: Shop) -> None:
 
 
 def test_a_plain_sync_imports_neither_dbt_nor_pandas(shop: Shop) -> None:
-    """Each of the two takes longer than the sync itself. DuckDB 1.5, on Python 3.10, imports pandas of its own accord."""
+    """Each of the two takes longer than the sync itself. DuckDB 1.5 imports pandas of its own accord."""
     heavy = {"dbt", "sqlglot"} if duckdb.__version__.startswith("1.") else {"dbt", "pandas", "sqlglot"}
     code = (
         "import sys; from syncer.cli import main; main(['sync'], standalone_mode=False); "
