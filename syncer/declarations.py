@@ -21,8 +21,10 @@ from syncer.feature import (
     FeatureView,
     JoinKey,
     OnDemandFeature,
+    Retention,
     ServiceView,
     parse_duration,
+    parse_period,
 )
 from syncer.manifest import in_order, place_of, yaml_path
 from syncer.types import canonical, feature_type, key_type
@@ -69,6 +71,7 @@ class DeclaredView:
     latest_relation: str | None
     append_only: bool = False  # `history: append_only`: rows are added and never changed
     append_only_test: bool = False  # and the test history_append_only watches it
+    lookbacks: Mapping[str, timedelta | None] = field(default_factory=dict)  # declared, by feature; None: without end
 
     @property
     def latest_name(self) -> str:
@@ -82,6 +85,7 @@ class Declarations:
     project: str
     views: Mapping[str, DeclaredView]  # by view id
     services: Mapping[str, FeatureService]  # by service id
+    retentions: Mapping[str, Retention] = field(default_factory=dict)  # of sources, seeds, models; by unique id
     problems: tuple[DefinitionError, ...] = field(default=())
 
     @property
@@ -112,6 +116,7 @@ def read_declarations(manifest: dict[str, Any]) -> Declarations:
             continue
         try:
             view = _read_view(node, declared)
+            lookbacks = _lookbacks(declared, view, place_of(node))
             _check_against(view, views, yaml_path(node))
         except DefinitionError as problem:
             problems.append(problem)
@@ -128,7 +133,15 @@ def read_declarations(manifest: dict[str, Any]) -> Declarations:
             latest_relation=newest["relation_name"] if newest else None,
             append_only=declared.get("history") == "append_only",
             append_only_test=node["unique_id"] in watched,
+            lookbacks=lookbacks,
         )
+    retentions: dict[str, Retention] = {}
+    for node in in_order([*manifest["nodes"].values(), *manifest.get("sources", {}).values()]):
+        try:
+            if (kept := (node["config"].get("meta") or {}).get("retention")) is not None:
+                retentions[node["unique_id"]] = _retention(kept, place_of(node))
+        except DefinitionError as problem:
+            problems.append(problem)
     wrong = {
         f"{node['name']}.v{node['version']}" for node in models if node["config"].get("meta", {}).get("feature_view")
     }
@@ -149,7 +162,11 @@ def read_declarations(manifest: dict[str, Any]) -> Declarations:
             continue
         services[service.id] = service
     return Declarations(
-        project=manifest["metadata"]["project_name"], views=views, services=services, problems=tuple(problems)
+        project=manifest["metadata"]["project_name"],
+        views=views,
+        services=services,
+        retentions=retentions,
+        problems=tuple(problems),
     )
 
 
@@ -268,6 +285,44 @@ def _duration(declared: dict[str, Any], setting: str, place: str) -> timedelta |
         ) from None
 
 
+#: What stands for a look-back without end.
+_ENDLESS = "unbounded"
+
+
+def _lookbacks(declared: dict[str, Any], view: FeatureView, place: str) -> dict[str, timedelta | None]:
+    """Of one period, or of a mapping from features to periods."""
+    given = declared.get("lookback")
+    if given is None:
+        return {}
+    names = [feature.name for feature in view.features]
+    by_feature = given if isinstance(given, dict) else dict.fromkeys(names, given)
+    for name in by_feature:
+        if name not in names:
+            raise DefinitionError(f"{place}: lookback: there is no feature '{name}'", closest(name, names, "features"))
+    return {name: None if text == _ENDLESS else _period(text, "lookback", place) for name, text in by_feature.items()}
+
+
+def _retention(kept: object, place: str) -> Retention:
+    if not isinstance(kept, dict):
+        period = _period(kept, "retention", place)
+        return Retention(period, period)
+    for tier in kept:
+        if tier not in ("offline", "online"):
+            raise DefinitionError(
+                f"{place}: retention of '{tier}'", "write `retention: {offline: 3 years, online: 90 days}`"
+            )
+    return Retention(**{tier: _period(text, f"retention, {tier}", place) for tier, text in kept.items()})
+
+
+def _period(text: object, setting: str, place: str) -> timedelta:
+    try:
+        return parse_period(str(text))
+    except ValueError as error:
+        raise DefinitionError(
+            f"{place}: {setting}: {error}", "write a whole number and a unit: '90 days', '18 months', '3 years'"
+        ) from None
+
+
 def _check_against(view: FeatureView, others: Mapping[str, DeclaredView], path: str) -> None:
     for other in others.values():
         if other.view.entity.name == view.entity.name and other.view.entity != view.entity:
@@ -316,6 +371,7 @@ def _read_service(
         on_demand=tuple(_read_on_demand(item, place) for item in on_demand),
         owner=exposure.get("owner", {}).get("name") or exposure.get("owner", {}).get("email") or "",
     )
+    _check_versions(service, views, place)
     _check_outputs(service, place)
     _check_request(service, views, place)
     named = {views[read.view].unique_id for read in service.views}
@@ -390,6 +446,17 @@ def _typed(name: str, data_type: object, place: str) -> str:
         return feature_type(str(data_type)).name
     except DefinitionError as error:
         raise DefinitionError(f"{place}, '{name}': {error.message}", error.hint) from None
+
+
+def _check_versions(service: FeatureService, views: Mapping[str, DeclaredView], place: str) -> None:
+    read: dict[str, str] = {}
+    for one in service.views:
+        other = read.setdefault(views[one.view].view.name, one.view)
+        if other != one.view:
+            raise DefinitionError(
+                f"{place}: it reads {other} and {one.view}, two versions of one feature view",
+                "read all features of one version; a newer version can take in what the older one has",
+            )
 
 
 def _check_outputs(service: FeatureService, place: str) -> None:

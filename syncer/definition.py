@@ -66,6 +66,14 @@ def read_definitions(compiled: Compiled, views: Mapping[str, DeclaredView]) -> P
     return ProjectDefinitions(definitions=definitions, problems=problems)
 
 
+def node_names(compiled: Compiled) -> dict[str, str]:
+    """What each model, seed, snapshot and source is called in definitions, by unique id."""
+    graph = _Graph(compiled)
+    known = {**compiled.manifest["nodes"], **compiled.manifest.get("sources", {})}
+    kinds = ("model", "seed", "snapshot", "source")
+    return {id_: graph.name(id_) for id_, node in known.items() if node["resource_type"] in kinds}
+
+
 def _view(node: str, declared: DeclaredView) -> View:
     view = declared.view
     return View(

@@ -142,6 +142,46 @@ def parse_duration(text: str, *, short: bool = False) -> timedelta:
         raise ValueError(f"'{text}' is longer than a duration can be") from None
 
 
+#: Units of periods, longest first. A month and a year are the longest that there are: whoever looks back so far, and
+#: whoever keeps rows so long, means the same by it.
+_PERIODS = {
+    "year": timedelta(days=366),
+    "month": timedelta(days=31),
+    "day": timedelta(days=1),
+    "hour": timedelta(hours=1),
+    "minute": timedelta(minutes=1),
+    "second": timedelta(seconds=1),
+}
+
+_PERIOD = re.compile(r"\s*([0-9]+)\s+(month|year)s?\s*")
+
+
+def parse_period(text: str) -> timedelta:
+    """A duration, or '3 years', '18 months': of 366 and 31 days. Raises ValueError."""
+    match = _PERIOD.fullmatch(str(text).lower())
+    if match is None:
+        return parse_duration(text)
+    try:
+        return int(match[1]) * _PERIODS[match[2]]
+    except OverflowError:
+        raise ValueError(f"'{text}' is longer than a duration can be") from None
+
+
+def period_text(period: timedelta) -> str:
+    """In the longest unit that divides it: '3 years', '90 days', '36 hours'."""
+    unit = next((unit for unit, length in _PERIODS.items() if period and not period % length), "second")
+    number = period / _PERIODS[unit]
+    return f"{number:.15g} {unit}{'' if number == 1 else 's'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long the rows of a source, seed or model are kept: where training reads them, and where serving does."""
+
+    offline: timedelta | None = None
+    online: timedelta | None = None
+
+
 def is_expired(event_time: datetime, ttl: timedelta | None, now: datetime) -> bool:
     """True when a value is older than its ttl; one exactly as old still counts, as in the point-in-time join."""
     return ttl is not None and event_time < now - ttl

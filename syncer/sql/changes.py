@@ -259,7 +259,8 @@ def check_on_demand(expression: str, columns: Mapping[str, str]) -> OnDemand:
     walk = Walk()
     walk.term(value)
     problems = [f"{name} reads the clock" for name in sorted(walk.current_time)]
-    problems += [f"{name} may give another value at each call" for name in sorted(walk.chance)]
+    chance = walk.chance | {f"{name} (not known here)" for name in walk.unknown}
+    problems += [f"{name} may give another value at each call" for name in sorted(chance)]
     kinds = {instance.content.kind for instance in relation.block.instances()}
     if value.queries:
         problems.append("it holds a subquery")

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from syncer.sql.algebra import ORDER, PHYSICAL, Block, Content, Instance, Term, flat, type_of
-from syncer.sql.functions import CURRENT_TIME, PICKING_AGGREGATES, RANDOM
+from syncer.sql.functions import CURRENT_TIME, ORDERED_AGGREGATES, PICKING_AGGREGATES, RANDOM
 from syncer.sql.lookback import Lookback, Reach, Stated, reach
 
 Source = tuple[str, str]  # relation, column
@@ -26,7 +26,8 @@ class Facts:
 
     sources: the source columns that its values come from; row_sources: those that decide which rows there are.
     session_zone: what the time zone of the session decides. current_time: functions of the clock.
-    nondeterministic: what may give another value on the same data. open_ties: what picks any of several equal rows.
+    nondeterministic: what may give another value on the same data; unknown: functions that may, or not. open_ties: what
+    picks any of several equal rows.
     """
 
     sources: tuple[Source, ...]
@@ -35,6 +36,7 @@ class Facts:
     session_zone: tuple[str, ...]
     current_time: tuple[str, ...]
     nondeterministic: tuple[str, ...]
+    unknown: tuple[str, ...]
     open_ties: tuple[str, ...]
 
     @property
@@ -62,6 +64,7 @@ def facts(block: Block, keys_and_times: Iterable[Term], value: Term, told: Mappi
         session_zone=found("session_zone"),
         current_time=tuple(sorted({*found("current_time"), *values.current_instant})),
         nondeterministic=found("chance"),
+        unknown=found("unknown"),
         open_ties=found("ties"),
     )
 
@@ -75,6 +78,7 @@ class Walk:
         self.current_time: set[str] = set()
         self.current_instant: set[str] = set()  # where it decides a value; rows that lie ahead may be left out by it
         self.chance: set[str] = set()
+        self.unknown: set[str] = set()
         self.ties: set[str] = set()
         self._seen: set[object] = set()
 
@@ -104,9 +108,10 @@ class Walk:
         elif name in RANDOM:
             self.chance.add(f"{name}()")
         elif not term.pure and not any(not child.pure for child in term.children()):
-            self.chance.add(f"{name}() (not known here)")
+            self.unknown.add(f"{name}()")
         marks = {child.op for child in term.children()} & {ORDER, PHYSICAL}
-        if PHYSICAL in marks:
+        unordered = term.op == "window" and not term.args[3] and name in ORDERED_AGGREGATES
+        if PHYSICAL in marks or unordered:
             self.chance.add(f"{name}() without an order")
         elif ORDER in marks and name in PICKING_AGGREGATES:
             self.ties.add(f"{name}(): of several rows that tie, any")

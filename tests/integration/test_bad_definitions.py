@@ -153,6 +153,25 @@ WRONG = [
         "bad_interval", "expected_every: fortnightly", "expected_every: 'fortnightly' is not a duration", "'7 days'"
     ),
     wrong_setting("bad_delay", "sync_delay: 1 month", "sync_delay: '1 month' is not a duration", "'7 days'"),
+    wrong_setting("bad_lookback", "lookback: 7", "lookback: '7' is not a duration", "'18 months', '3 years'"),
+    wrong_setting(
+        "lookback_of_nothing",
+        "lookback: {scor: 7 days}",
+        "lookback: there is no feature 'scor'",
+        "did you mean 'score'?",
+    ),
+    wrong_view(
+        "bad_retention",
+        "retention, online: 'short' is not a duration",
+        "'90 days', '18 months', '3 years'",
+        meta=f"{FEATURE_VIEW % 'bad_retention'}}}, retention: {{offline: 3 years, online: short",
+    ),
+    wrong_view(
+        "unknown_retention",
+        "retention of 'cold'",
+        "write `retention: {offline: 3 years, online: 90 days}`",
+        meta=f"{FEATURE_VIEW % 'unknown_retention'}}}, retention: {{cold: 3 years",
+    ),
     wrong_view(
         "keys_as_text",
         "join_keys is 'id'",
@@ -349,6 +368,14 @@ WRONG = [
         "[{view: fine.v1, features: [score]}, {view: named.v1, features: [rank]}]",
         depends_on="fine named",
     ),
+    wrong_service(
+        "mixed",
+        "it reads mixed.v1 and mixed.v2, two versions of one feature view",
+        "read all features of one version",
+        "[{view: mixed.v1, features: [score]}, {view: mixed.v2, features: [score], prefix: new_}]",
+        models=view("mixed", versions="[{v: 1}, {v: 2}]"),
+        depends_on="mixed",
+    ),
     Wrong(
         "same_service",
         "the service same@1 is declared twice",
@@ -381,6 +408,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Shop:
         for name in [line.removeprefix("  - name: ") for line in text.splitlines() if line.startswith("  - name: ")]:
             version = {"no_version": "", "text_version": "_vone"}.get(name, "_v1")
             made.write(f"models/{name}{version}.sql", "select 1 as id")
+    made.write("models/mixed_v2.sql", "select 1 as id")
     made.dbt("parse")
     return made
 

@@ -23,6 +23,7 @@ LADDER: list[set[str]] = [
     {"registry", "marker", "manifest", "profile", "runs", "sql"},
     {"declarations", "freshness"},
     {"definition"},
+    {"skew"},
     {"warehouse", "ondemand", "connect"},
     {"failure"},
     {"store", "fetch", "state", "project", "server"},
