@@ -30,6 +30,8 @@ class Marker:
     clock: Literal["real", "fixed"] = "real"  # fixed: as_of was given, and stands for "now" when reading
     newest_available_at: datetime | None = None  # of the history, not later than as_of
     rows: int = 0
+    key_bytes: int = 0  # of the keys of all rows
+    message_bytes: int = 0  # of their messages
     complete_through: int = 0  # the highest field number that every row carries
 
     def to_bytes(self) -> bytes:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from syncer.cost import Memory
 from syncer.errors import NamespaceError, StoreError
 from syncer.keyspace import field_name, key_prefix, markers_key, registry_key
 from syncer.marker import REVISION, Marker, read_marker
@@ -97,6 +98,20 @@ def check_server(store: Store, *, allow_eviction: bool) -> None:
             f"Redis at {store.address} evicts any key when its memory is full (maxmemory-policy {policy})",
             "set maxmemory-policy noeviction, or accept missing features with --allow-eviction",
         )
+
+
+def server_memory(store: Store) -> Memory:
+    """How this server stores hashes; what it does not say (CONFIG, INFO) is taken as Redis is shipped."""
+    usual, facts = Memory(), store.info() or {}
+    value = compact_limit(store)
+    entries = store.setting("hash-max-listpack-entries", "hash-max-ziplist-entries")
+    old = str(facts.get("redis_version", "7")).partition(".")[0] < "7"
+    return Memory(
+        compact_value=usual.compact_value if value is None else value,
+        compact_entries=usual.compact_entries if entries is None else int(entries),
+        jemalloc=str(facts.get("mem_allocator", "jemalloc")).startswith("jemalloc"),
+        table_header=96 if old else usual.table_header,
+    )
 
 
 #: Bytes of memory that an entity takes in Redis beyond its key and message: in one compact block, and above its limit.

@@ -28,6 +28,7 @@ class Spool:
     path: Path
     rows: int
     bytes: int = 0  # of keys and messages together
+    key_bytes: int = 0  # of keys alone; 0 in what was remembered
     longest: int = 0  # message, in bytes
 
     def batches(self) -> Iterator[pa.RecordBatch]:
@@ -42,7 +43,7 @@ class SpoolWriter:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._rows = self._bytes = self._longest = 0
+        self._rows = self._bytes = self._key_bytes = self._longest = 0
 
     def __enter__(self) -> SpoolWriter:
         self._file = pa.OSFile(str(self._path), "wb")
@@ -53,9 +54,10 @@ class SpoolWriter:
         """N keys with their N messages."""
         if not len(keys):
             return
-        lengths = pc.binary_length(messages)
+        lengths, key_bytes = pc.binary_length(messages), pc.sum(pc.binary_length(keys)).as_py() or 0
         self._rows += len(keys)
-        self._bytes += (pc.sum(pc.binary_length(keys)).as_py() or 0) + (pc.sum(lengths).as_py() or 0)
+        self._key_bytes += key_bytes
+        self._bytes += key_bytes + (pc.sum(lengths).as_py() or 0)
         self._longest = max(self._longest, pc.max(lengths).as_py() or 0)
         self._writer.write_batch(pa.record_batch([keys, messages], schema=SCHEMA))
 
@@ -68,4 +70,6 @@ class SpoolWriter:
 
     @property
     def spool(self) -> Spool:
-        return Spool(path=self._path, rows=self._rows, bytes=self._bytes, longest=self._longest)
+        return Spool(
+            path=self._path, rows=self._rows, bytes=self._bytes, key_bytes=self._key_bytes, longest=self._longest
+        )

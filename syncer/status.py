@@ -1,4 +1,4 @@
-"""Status: the freshness of every feature view, from the warehouse, from Redis, and from dbt's last run.
+"""Status: the freshness of every feature view, from the warehouse, from Redis, and from dbt's last run; and its cost.
 
 Looks, and changes nothing. Each half is looked at by itself: where the DuckDB file is held by a dbt run, or Redis is
 away, the other half is still told.
@@ -11,12 +11,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
+from syncer.cost import Memory, Size, ViewCost, costs
 from syncer.declarations import DeclaredView
 from syncer.errors import NamespaceError, StoreError, SyncerError, WarehouseError, WarehouseLockedError
 from syncer.freshness import Freshness, Offline, Online, judge
 from syncer.keyspace import field_name
 from syncer.marker import Marker
-from syncer.namespace import check_owner, read_markers, unserved
+from syncer.namespace import check_owner, read_markers, server_memory, unserved
 from syncer.registry import Registry
 from syncer.runs import ModelRun
 from syncer.store import Store
@@ -30,6 +31,7 @@ class Status:
     now: datetime
     views: tuple[Freshness, ...]
     markers: Mapping[str, Marker]  # by field; {} where Redis is unknown
+    costs: tuple[ViewCost, ...]  # of what is online
     retired: tuple[str, ...]  # fields that are online and that the registry no longer has
     offline_unknown: SyncerError | None
     online_unknown: SyncerError | None
@@ -62,7 +64,7 @@ def status(
     Raises NamespaceError when the namespace belongs to another project or target.
     """
     offline, offline_unknown = _offline(declared, open_warehouse, now)
-    markers, online_unknown = _online(store, namespace, registry.project, target)
+    markers, memory, online_unknown = _online(store, namespace, registry.project, target)
     real_now = datetime.now(timezone.utc)
     views = tuple(
         judge(
@@ -82,6 +84,7 @@ def status(
         now=now,
         views=views,
         markers=markers or {},
+        costs=tuple(costs(registry, _sizes(registry, markers or {}), memory)),
         retired=tuple(unserved(markers or {}, registry)),
         offline_unknown=offline_unknown,
         online_unknown=online_unknown,
@@ -112,11 +115,21 @@ def _offline(
 
 def _online(
     store: Store, namespace: str, project: str, target: str
-) -> tuple[dict[str, Marker] | None, SyncerError | None]:
+) -> tuple[dict[str, Marker] | None, Memory, SyncerError | None]:
     try:
         check_owner(store, namespace, project, target)
-        return read_markers(store, namespace), None
+        return read_markers(store, namespace), server_memory(store), None
     except NamespaceError:
         raise
     except StoreError as error:
-        return None, error
+        return None, Memory(), error
+
+
+def _sizes(registry: Registry, markers: Mapping[str, Marker]) -> dict[str, Size]:
+    """What is online of each view, by id, as its last complete sync left it."""
+    found = ((id_, markers.get(field_name(view.name, view.version))) for id_, view in registry.views.items())
+    return {
+        id_: Size(rows=marker.rows, key_bytes=marker.key_bytes, message_bytes=marker.message_bytes)
+        for id_, marker in found
+        if marker and marker.as_of
+    }

@@ -421,6 +421,8 @@ class _Run:
                 clock=self.instant.clock,
                 newest_available_at=latest.newest_available_at,
                 rows=planned.rows,
+                key_bytes=latest.spool.key_bytes,
+                message_bytes=latest.spool.bytes - latest.spool.key_bytes,
                 complete_through=latest.view.highest_number,
             )
             writer.write(field, self._marker(field, complete), release=True)

@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
+from syncer.cost import ViewCost
 from syncer.freshness import Freshness
 from syncer.status import Status
 from syncer.sync import ViewSynced
@@ -57,6 +58,10 @@ _OF_STATUS: tuple[tuple[str, str, Callable[[Freshness], float | None]], ...] = (
     ),
 )
 
+_OF_COSTS: tuple[tuple[str, str, Callable[[ViewCost], float | None]], ...] = (
+    ("memory_bytes", "What the view takes of Redis's memory, computed from its layout.", lambda cost: cost.bytes),
+)
+
 
 def sync_metrics(namespace: str, as_of: datetime, views: Iterable[ViewSynced], ended: float) -> str:
     """The text after a sync that succeeded; ``ended``: seconds since the epoch."""
@@ -74,8 +79,9 @@ def status_metrics(namespace: str, status: Status, asked: float) -> str:
         ("offline_known", "1 when the warehouse could be read.", float(status.offline_unknown is None)),
         ("online_known", "1 when Redis could be asked.", float(status.online_unknown is None)),
     )
-    views = {view.view.id: view for view in status.views}
-    return _text(namespace, [*_of_views(_OF_STATUS, views), *_of_namespace(of_all)])
+    views, costs = ({view.view.id: view for view in status.views}, {cost.view: cost for cost in status.costs})
+    families = [*_of_views(_OF_STATUS, views), *_of_views(_OF_COSTS, costs), *_of_namespace(of_all)]
+    return _text(namespace, families)
 
 
 def replace_file(path: Path, text: str) -> None:

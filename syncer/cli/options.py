@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from syncer.cost import PRICE_PER_GB
 from syncer.errors import RequestError
 from syncer.feature import parse_duration
 from syncer.project import parse_instant
@@ -51,6 +52,14 @@ now_option = click.option(
     "--now",
     callback=instant_option,
     help="The instant to serve, with its zone. Default: the project's, else real time.",
+)
+price_option = click.option(
+    "--price-per-gb",
+    type=click.FloatRange(0),
+    default=PRICE_PER_GB,
+    show_default=True,
+    envvar="SYNCER_PRICE_PER_GB",
+    help="USD for a gigabyte of Redis in a month.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 

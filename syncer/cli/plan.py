@@ -7,18 +7,21 @@ from typing import Any
 
 import click
 
-from syncer.cli.options import json_option
+from syncer.cli.costs import costs_json, print_costs
+from syncer.cli.options import json_option, price_option
 from syncer.cli.output import print_json, print_table
 from syncer.cli.run import Run, arguments, logged, mirror_command, terms_options
-from syncer.namespace import COMPACT_BYTES, SPREAD_BYTES, compact_limit, cost_of_length
+from syncer.cost import Size, costs
+from syncer.namespace import COMPACT_BYTES, SPREAD_BYTES, compact_limit, cost_of_length, server_memory
 from syncer.store import Store
 from syncer.sync import Planned, Terms, plan
 
 
 @mirror_command("plan")
 @terms_options
+@price_option
 @json_option
-def plan_command(prepare: Callable[[], Run], url: str, terms: Terms, as_json: bool) -> None:
+def plan_command(prepare: Callable[[], Run], url: str, terms: Terms, price_per_gb: float, as_json: bool) -> None:
     """Say what `syncer sync` would do now. Rows, bytes, seconds and memory per feature view; nothing is written.
 
     \b
@@ -30,6 +33,7 @@ def plan_command(prepare: Callable[[], Run], url: str, terms: Terms, as_json: bo
         found = plan(**arguments(run, store, terms))
     limit = compact_limit(store)
     planned = [_estimate(each, terms, limit) for each in found]
+    whole = costs(run.registry, _sizes(found), server_memory(store))
     if as_json:
         print_json(
             {
@@ -37,6 +41,7 @@ def plan_command(prepare: Callable[[], Run], url: str, terms: Terms, as_json: bo
                 "as_of": run.instant.as_of.isoformat(),
                 "compact_limit": limit,
                 "views": planned,
+                "cost": costs_json(whole, price_per_gb),
             }
         )
         return
@@ -54,10 +59,21 @@ def plan_command(prepare: Callable[[], Run], url: str, terms: Terms, as_json: bo
     )
     changes = sum(each["new"] + each["changed"] + each["removed"] for each in planned)
     click.echo(f"{changes:,} changes to {run.namespace} on {store.address}; nothing was written.")
+    click.echo()
+    print_costs(whole, price_per_gb)
     if limit is None:
         click.echo("Whether Redis keeps these messages compact is unknown: it does not say (CONFIG).")
     if warning := cost_of_length({each.view: (each.rows, each.longest) for each in found}, limit):
         click.echo(f"Warning: {warning}.", err=True)
+
+
+def _sizes(found: list[Planned]) -> dict[str, Size]:
+    """What will be online of each view, by id."""
+    spools = ((each.view, each.latest.spool) for each in found if each.latest)
+    return {
+        view: Size(rows=spool.rows, key_bytes=spool.key_bytes, message_bytes=spool.bytes - spool.key_bytes)
+        for view, spool in spools
+    }
 
 
 #: Rows and bytes a second that a Redis takes on one core or less, for estimates.

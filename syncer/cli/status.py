@@ -1,4 +1,4 @@
-"""`syncer status`: how fresh every feature view is."""
+"""`syncer status`: how fresh every feature view is, and what it costs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 
 import click
 
+from syncer.cli.costs import costs_json, print_costs
 from syncer.cli.metrics import replace_file, status_metrics
-from syncer.cli.options import instant_option, json_option, namespace_option, project_options, url_option
+from syncer.cli.options import instant_option, json_option, namespace_option, price_option, project_options, url_option
 from syncer.cli.output import print_json, print_table, say_error, utc
 from syncer.errors import SyncerError
 from syncer.feature import view_id
@@ -41,6 +42,7 @@ PATIENCE = 2.0
 @click.option(
     "--metrics", type=click.Path(dir_okay=False, path_type=Path), help="Write it into this file too, as OpenMetrics."
 )
+@price_option
 @json_option
 def status_command(
     project_dir: Path | None,
@@ -51,9 +53,10 @@ def status_command(
     now: datetime | None,
     check: bool,
     metrics: Path | None,
+    price_per_gb: float,
     as_json: bool,
 ) -> None:
-    """Say how fresh every feature view is. The age of its data and of its mirror, against how often they are expected.
+    """Say how fresh every feature view is, and what it costs. The ages of its data and of its mirror; Redis's memory.
 
     \b
     Example:
@@ -77,16 +80,19 @@ def status_command(
     if metrics:
         replace_file(metrics, status_metrics(namespace, found, time.time()))
     if as_json:
-        print_json(_json(namespace, found))
+        print_json(_json(namespace, found, price_per_gb))
     else:
         _print(found)
         _say(found, f"{namespace} on {store.address}")
+        if found.costs:
+            click.echo()
+            print_costs(found.costs, price_per_gb)
     sys.exit(1 if check and not found.healthy else 0)
 
 
 def _print(found: Status) -> None:
     print_table(
-        ("feature view", "expected", "built", "newest fact", "online", "synced", "rows", "state"),
+        ("feature view", "expected", "built", "newest fact", "online", "synced", "state"),
         [
             (
                 view.view.id,
@@ -94,7 +100,6 @@ def _print(found: Status) -> None:
                 _age(view.built_age, False),
                 _age(view.offline_age, view.offline is not None),
                 *((_age(view.online_age, True), _age(view.sync_age, True)) if view.online else ("-", "-")),
-                f"{view.online.marker.rows:,}" if view.online and view.online.marker else "-",
                 view.state,
             )
             for view in found.views
@@ -121,7 +126,7 @@ def _say(found: Status, place: str) -> None:
             say_error(SyncerError(f"the half of {what} is unknown: {error.message}", error.hint))
 
 
-def _json(namespace: str, found: Status) -> dict[str, Any]:
+def _json(namespace: str, found: Status, per_gb: float) -> dict[str, Any]:
     return {
         "namespace": namespace,
         "now": found.now.isoformat(),
@@ -130,6 +135,7 @@ def _json(namespace: str, found: Status) -> dict[str, Any]:
         "online_unknown": found.online_unknown and found.online_unknown.message,
         "retired": [view_id(*split_field(field)) for field in found.retired],
         "views": [_view_json(view) for view in found.views],
+        "cost": costs_json(found.costs, per_gb),
     }
 
 

@@ -84,7 +84,7 @@ def test_the_table_says_what_is_stale_and_why(shop: Shop) -> None:
         "the newest fact is 2 h 30 min old (expected every 1 h): dbt's last command did not build it.",
         "last synced 1 h 30 min ago (expected every 1 h): see whether its scheduler still runs.",
     ]
-    assert lines[-1].startswith("As of 2026-01-09T11:30:01Z, 1 of 3 feature views is stale (")
+    assert lines[lines.index("") - 1].startswith("As of 2026-01-09T11:30:01Z, 1 of 3 feature views is stale (")
     assert shop.try_syncer("status", "--now", "2026-01-09T11:30:01Z").exit_code == 0
 
 
@@ -98,7 +98,9 @@ def test_the_guide_shows_what_is_printed(shop: Shop) -> None:
         columns = re.split(r"  +", re.sub(r"built it .*? ago|127.0.0.1:\d+", "~", line))
         return columns[:2] + columns[3:]
 
-    assert [cells(line) for line in shop.syncer("status").splitlines()] == [cells(line) for line in shown]
+    assert [cells(line) for line in shop.syncer("status").partition("\n\n")[0].splitlines()] == [
+        cells(line) for line in shown
+    ]
 
 
 def test_a_dbt_run_tells_a_quiet_source_from_a_stopped_one(shop: Shop) -> None:

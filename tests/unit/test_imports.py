@@ -21,7 +21,7 @@ LADDER: list[set[str]] = [
     {"keyspace", "decode", "resp"},
     {"encode", "spool", "content"},
     {"registry", "marker", "manifest", "profile", "runs", "sql"},
-    {"declarations", "freshness"},
+    {"cost", "declarations", "freshness"},
     {"definition"},
     {"skew"},
     {"warehouse", "ondemand", "connect"},

@@ -18,6 +18,8 @@ DONE = Marker(
     clock="fixed",
     newest_available_at=datetime(2013, 1, 31, 11, tzinfo=timezone.utc),
     rows=16,
+    key_bytes=512,
+    message_bytes=656,
     complete_through=5,
 )
 

@@ -76,7 +76,9 @@ def test_progress_is_a_line_of_long_work_on_a_terminal_and_is_wiped() -> None:
             "monitoring.md",
             status_metrics(
                 "n",
-                Status(now=AS_OF, views=(), markers={}, retired=(), offline_unknown=None, online_unknown=None),
+                Status(
+                    now=AS_OF, views=(), markers={}, costs=(), retired=(), offline_unknown=None, online_unknown=None
+                ),
                 0.0,
             ),
         ),

@@ -77,6 +77,8 @@ MARKERS = {
         clock="fixed",
         newest_available_at=datetime.datetime(2013, 1, 31, 11, tzinfo=datetime.timezone.utc),
         rows=16,
+        key_bytes=512,
+        message_bytes=656,
         complete_through=16,
     ),
 }
