@@ -1,5 +1,5 @@
-{# The one place that reads `graph` for feature views: {view id: {declared, columns, latest_version, path, materialized,
-   has_append_only_test}}. In a dbt unit test `graph` is empty: override this macro there by its qualified name
+{# The one place that reads `graph` for feature views: {view id: {declared, columns, drift (config.meta.drift of its columns),
+   latest_version, path, materialized, has_append_only_test}}. In a dbt unit test `graph` is empty: override this macro there by its qualified name
    (docs/guides/unit-tests.md). It takes no argument so that one override serves every macro_name. #}
 {% macro view_facts() %}
 
@@ -20,14 +20,19 @@
 
             {% if declared %}
                 {% set columns = {} %}
+                {% set drift = {} %}
 
                 {% for column in node.columns.values() %}
                     {% do columns.update({column.name: column.data_type}) %}
+                    {% set judged = column.get("config", {}).get("meta", {}).get("drift") %}
+
+                    {% if judged is not none %} {% do drift.update({column.name: judged}) %} {% endif %}
                 {% endfor %}
 
                 {% set fact = {
                     "declared": declared,
                     "columns": columns,
+                    "drift": drift,
                     "latest_version": node.latest_version,
                     "path": node.original_file_path,
                     "materialized": node.config.materialized,

@@ -1,0 +1,43 @@
+{# The rows that count, as a query: {__period_start, the features}. A row counts in the period of its event time, once, in the
+   newest revision known now. `condition` is one on the source's own columns. #}
+{% macro _drift_sample(source, period, condition) %}
+
+    {% set known = source.available_at or source.event_timestamp %}
+    {% set revises = source.available_at is not none %}
+
+    select
+        {{ feature_warehouse._period_start(source.event_timestamp, period) }} as __period_start
+        {% for feature in source.features %}, {{ feature }} {% endfor %}
+    from
+    {% if revises %}
+            (
+                select
+                    *,
+                    row_number() over (
+                        partition by {{ source.join_keys | join(", ") }}, {{ source.event_timestamp }}
+                        order by {{ known }} desc
+                    ) as __revision
+                from {{ source.relation }}
+                where {{ feature_warehouse._drift_counts(source) }} and {{ condition }}
+            ) as revisions
+        where __revision = 1 {% if source.deleted %} and not coalesce({{ source.deleted }}, false) {% endif %}
+    {% else %}
+            {{ source.relation }}
+        where
+            {{ feature_warehouse._drift_counts(source) }} and {{ condition }}
+            {% if source.deleted %} and not coalesce({{ source.deleted }}, false)
+            {% endif %}
+    {% endif %}
+
+{% endmacro %}
+
+{# Whether a row of the source is known now, and of an entity. #}
+{% macro _drift_counts(source) %}
+    {{ source.available_at or source.event_timestamp }} <= {{ feature_warehouse.current_instant() }}
+    {% for key in source.join_keys %} and {{ key }} is not null {% endfor %}
+{% endmacro %}
+
+{# The first instant of the UTC hour, day or week (from Monday on) that holds an instant. #}
+{% macro _period_start(instant, period) %}
+    {{ return(dbt.date_trunc(period, instant ~ " at time zone 'UTC'") ~ " at time zone 'UTC'") }}
+{% endmacro %}

@@ -1,0 +1,37 @@
+{# The CTE `observations` of the rows in `sample`: {period_start, feature, number, text}, a row per value. A number is in
+   `number`, anything else in `text`, NULL in neither. #}
+{% macro _drift_values(source) %}
+
+    observations as (
+        {% for name, feature in source.features.items() %}
+            select
+                __period_start as period_start,
+                '{{ name }}' as feature,
+                {% if feature.kind == "number" %}
+                    -- + 0: a double may be -0.0
+                    cast({{ name }} as double) + 0 as number, cast(null as varchar) as text
+                {% elif feature.is_ordered %} cast(null as double), cast({{ name }} as varchar)
+                {% else %}
+                    cast(null as double), case when {{ name }} is not null then cast(hash({{ name }}) as varchar) end
+                {% endif %}
+            from sample {{ "union all" if not loop.last }}
+        {% endfor %}
+    ),
+
+{% endmacro %}
+
+{# From how many values on numbers get ranges instead of categories, and how many categories there are at most. #}
+{% macro _drift_categories() %} {{ return(20) }} {% endmacro %}
+
+{# A number as a person writes it: whole ones without a fraction. #}
+{% macro _drift_text(number) %}
+    case
+        when {{ number }} = trunc({{ number }}) and abs({{ number }}) < 1e15
+        then cast(cast({{ number }} as bigint) as varchar)
+        else cast({{ number }} as varchar)
+    end
+{% endmacro %}
+
+{% macro _drift_is_finite(number) %}
+    {{ number }} > cast('-Infinity' as double) and {{ number }} < cast('Infinity' as double)
+{% endmacro %}

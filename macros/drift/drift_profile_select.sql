@@ -1,0 +1,255 @@
+{# The query of drift_profile: `source` as _drift_source gives it, with look, act and minimum_rows of each feature. #}
+{% macro duckdb__drift_profile_select(source, reference, period) %}
+
+    {% set event = source.event_timestamp %}
+    {% set known = source.available_at or event %}
+    {% set period_start = feature_warehouse._period_start(event, period) %}
+    {% set closed = feature_warehouse._period_start(feature_warehouse.current_instant(), period) %}
+    {% set length = feature_warehouse._interval({"hour": 3600, "day": 86400, "week": 604800}[period]) %}
+
+    with
+
+        features as (
+            {% for name, feature in source.features.items() %}
+                select
+                    '{{ name }}' as feature,
+                    cast({{ feature.look }} as double) as look,
+                    cast({{ feature.act }} as double) as act,
+                    {{ feature.minimum_rows }} as minimum_rows,
+                    {{ feature.is_ordered | lower }} as is_ordered,
+                    {{ feature.is_boolean | lower }} as is_boolean {{ "union all" if not loop.last }}
+            {% endfor %}
+        ),
+
+        reference as (
+            select reference.*
+            from {{ reference }} as reference
+            inner join features on reference.feature = features.feature
+        ),
+
+        -- NULL: nothing is there yet, or not by these bins, so every period is new
+        recorded as (
+            {% if is_incremental() %}
+                select max(newest_available_at) as known_until, max(period_end) as closed_until
+                from {{ this }}
+                where
+                    not exists (
+                        select feature, reference_id
+                        from reference
+                        except
+                        select feature, reference_id
+                        from {{ this }}
+                    )
+            {% else %}select cast(null as timestamptz) as known_until, cast(null as timestamptz) as closed_until
+            {% endif %}
+        ),
+
+        -- the periods that are over, and of which something is new
+        changed as (
+            select distinct {{ period_start }} as period_start
+            from {{ source.relation }}
+            cross join recorded
+            where
+                {{ feature_warehouse._drift_counts(source) }}
+                and {{ event }} < {{ closed }}
+                and (known_until is null or {{ known }} >= known_until or {{ event }} >= closed_until)
+        ),
+
+        periods as (
+            select {{ period_start }} as period_start, max({{ known }}) as newest_available_at
+            from {{ source.relation }}
+            where
+                {{ feature_warehouse._drift_counts(source) }}
+                and {{ period_start }} in (select c.period_start from changed as c)
+            group by all
+        ),
+
+        sample as materialized(
+            {{ feature_warehouse._drift_sample(source, period, period_start ~ " in (select c.period_start from changed as c)") }}
+        ),
+
+        {{ feature_warehouse._drift_values(source) }}
+
+        -- one row per feature; of quantiles the bins from 3 on end at upper_1, upper_2, ...
+        edges as (
+            select
+                feature,
+                any_value(kind) as kind,
+                min(lower) as lowest,
+                {% for place in range(1, 11) %}
+                    max(upper) filter (where bin = {{ place + 2 }}) as upper_{{ place }},
+                {% endfor %}
+                max(bin) filter (where bin_type = 'above') as above,
+                max(bin) filter (where bin_type = 'unseen') as unseen
+            from reference
+            group by feature
+        ),
+
+        binned as (
+            select
+                period_start,
+                observations.feature,
+                case
+                    when number is null and text is null
+                    then 0
+                    when isnan(number)
+                    then 1
+                    when kind = 'presence'
+                    then 1
+                    when kind = 'categories'
+                    then null
+                    when number < lowest
+                    then 2
+                    {% for place in range(1, 11) %} when number <= upper_{{ place }} then {{ place + 2 }} {% endfor %}
+                    else above
+                end as bin,
+                case
+                    when kind = 'categories' then coalesce(text, {{ feature_warehouse._drift_text("number") }})
+                end as category,
+                unseen,
+                count(*) as row_count
+            from observations
+            inner join edges on observations.feature = edges.feature
+            group by all
+        ),
+
+        categories as (select feature, bin, unnest(categories) as category from reference),
+
+        counted as (
+            select
+                binned.period_start,
+                binned.feature,
+                coalesce(binned.bin, categories.bin, binned.unseen) as bin,
+                sum(binned.row_count) as row_count
+            from binned
+            left join categories using (feature, category)
+            group by all
+        ),
+
+        statistics as (
+            select
+                period_start,
+                feature,
+                count(*) as row_count,
+                count(*) - count(number) - count(text) as null_count,
+                count(distinct number) + count(distinct text) as distinct_count,
+                count(*) filter (where text = 'true') as true_count,
+                min(text) as first_text,
+                max(text) as last_text,
+                {% set finite = "filter (where " ~ feature_warehouse._drift_is_finite("number") ~ ")" %}
+                min(number) {{ finite }} as smallest,
+                max(number) {{ finite }} as largest,
+                avg(number) {{ finite }} as mean,
+                quantile_cont(number, [0.05, 0.25, 0.5, 0.75, 0.95]) {{ finite }} as quantiles
+            from observations
+            group by period_start, feature
+        ),
+
+        shares as (
+            select
+                statistics.period_start,
+                statistics.feature,
+                reference.bin,
+                reference.reference_id,
+                reference.reference_rows,
+                statistics.row_count as period_rows,
+                coalesce(counted.row_count, 0) as period_count,
+                reference.row_count as reference_count,
+                -- a bin without rows counts as this share: the logarithm of 0 is not finite
+                if(period_count > 0, period_count / period_rows, 0.0001) as period_share,
+                if(reference_count > 0, reference_count / reference_rows, 0.0001) as reference_share
+            from statistics
+            inner join reference on statistics.feature = reference.feature
+            left join
+                counted
+                on statistics.period_start = counted.period_start
+                and statistics.feature = counted.feature
+                and reference.bin = counted.bin
+        ),
+
+        compared as (
+            select
+                period_start,
+                feature,
+                any_value(reference_id) as reference_id,
+                any_value(reference_rows) as reference_rows,
+                cast(list(period_count order by bin) as bigint[]) as counts,
+                -- in the order of the bins, so that it is the same to the last bit in every run
+                sum((period_share - reference_share) * ln(period_share / reference_share) order by bin) as psi,
+                count(*) filter (where period_count + reference_count > 0) - 1 as freedom,
+                1 / any_value(period_rows) + 1 / any_value(reference_rows) as spread
+            from shares
+            group by period_start, feature
+        ),
+
+        judged as (
+            select
+                statistics.*,
+                features.* exclude (feature),
+                compared.* exclude (period_start, feature),
+                {{ feature_warehouse._drift_noise("freedom", "spread") }} as psi_noise,
+                least(statistics.row_count, reference_rows) >= minimum_rows as is_enough
+            from statistics
+            inner join compared using (period_start, feature)
+            inner join features using (feature)
+        ),
+
+        final as (
+            select
+                {{ dbt.string_literal(source.name) }} as source,
+                '{{ source.type }}' as source_type,
+                feature,
+                '{{ period }}' as period,
+                period_start,
+                period_start + {{ length }} as period_end,
+                row_count,
+                null_count,
+                null_count / row_count as null_share,
+                distinct_count,
+                coalesce({{ feature_warehouse._drift_text("smallest") }}, if(is_ordered, first_text, null)) as minimum,
+                coalesce({{ feature_warehouse._drift_text("largest") }}, if(is_ordered, last_text, null)) as maximum,
+                if(is_boolean, true_count / nullif(row_count - null_count, 0), mean) as mean,
+                {% for percent in ["05", "25", "50", "75", "95"] %}
+                    quantiles[{{ loop.index }}] as p{{ percent }},
+                {% endfor %}
+                counts,
+                reference_rows,
+                if(is_enough, psi, null) as psi,
+                if(is_enough, psi_noise, null) as psi_noise,
+                look,
+                act,
+                case
+                    when not is_enough
+                    then null
+                    when psi < look
+                    then 'stable'
+                    when psi <= psi_noise
+                    then null
+                    when psi < act
+                    then 'look'
+                    else 'act'
+                end as verdict,
+                reference_id,
+                newest_available_at
+            from judged
+            inner join periods using (period_start)
+        )
+
+    select *
+    from final
+
+{% endmacro %}
+
+{% macro default__drift_profile_select(source, reference, period) %}
+    {% do exceptions.raise_compiler_error("drift_profile: it is written for DuckDB, not for " ~ adapter.type() ~ ".") %}
+{% endmacro %}
+
+{# The PSI that two samples of one distribution exceed once in 1,000 times: PSI is then distributed as (1/n + 1/m) times chi
+   squared (Yurdakul and Naranjo, 2020); its quantile by Wilson and Hilferty's approximation (1931). #}
+{% macro _drift_noise(freedom, spread) %}
+    if(
+        {{ freedom }} = 0,
+        0,
+        {{ spread }} * {{ freedom }} * pow(1 - 2 / (9 * {{ freedom }}) + 3.0902 * sqrt(2 / (9 * {{ freedom }})), 3)
+    )
+{% endmacro %}
