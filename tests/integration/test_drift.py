@@ -6,7 +6,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -101,9 +101,9 @@ class Warehouse:
     """Both models of a project as built on no rows, and their SQL: the first run's, and the profile's of later ones."""
 
     connection: duckdb.DuckDBPyConnection
-    reference: str
-    profile: str
-    later_profile: str
+    reference: str = field(repr=False)
+    profile: str = field(repr=False)
+    later_profile: str = field(repr=False)
 
     def stand_at(self, now: datetime) -> None:
         self.connection.execute("set variable feature_warehouse_now = $now", {"now": now.isoformat()})
@@ -413,3 +413,326 @@ def test_bins_statistics_and_psi_equal_the_oracle(built: Warehouse, seed: int, c
         assert_equals_oracle(built, rows, now)
     finally:
         built.connection.execute("rollback")
+
+
+# --- incremental runs -------------------------------------------------------------------------------------------------
+
+
+def table(warehouse: Warehouse) -> list[tuple[Any, ...]]:
+    """The profile; the last bits of a mean depend on the order in which it was summed."""
+    query = "select * replace (mean::float as mean) from readings_drift order by period_start, feature"
+    return warehouse.connection.execute(query).fetchall()
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32))
+def test_runs_of_any_rhythm_equal_a_full_refresh(built: Warehouse, seed: int) -> None:
+    draw = random.Random(seed)
+    built.connection.execute("begin")
+    try:
+        built.fill(random_rows(draw, 300))
+        now = START + timedelta(days=REFERENCE_DAYS)
+        built.stand_at(now)
+        built.fix_reference()
+        while now < START + timedelta(days=DAYS + 2):
+            built.stand_at(now)
+            built.run()
+            now += timedelta(hours=draw.choice([1, 12, 24, 24, 50]))
+        runs = table(built)
+        built.run(full=True)
+        assert runs == table(built)
+        assert len(runs) == DAYS * len(FEATURES)
+    finally:
+        built.connection.execute("rollback")
+
+
+def reading(hours: float, late: float = 0, **values: Any) -> Row:
+    event = START + timedelta(hours=hours)
+    own = {"sensor": "s1", "event_at": event, "known_at": event + timedelta(hours=late)}
+    return dict.fromkeys(COLUMNS) | own | values
+
+
+def made(warehouse: Warehouse, now: datetime) -> list[int]:
+    """The days, counted from the start, that a run at ``now`` makes."""
+    warehouse.stand_at(now)
+    warehouse.run()
+    days = warehouse.connection.execute("select distinct epoch(period_start)::bigint from made order by 1").fetchall()
+    return [(int(seconds) - int(START.timestamp())) // 86400 for (seconds,) in days]
+
+
+def test_a_run_makes_the_days_that_ended_and_those_that_late_rows_belong_to(warehouse: Warehouse) -> None:
+    rows = [reading(hours, weight=float(hours)) for hours in range(24 * 7)]
+    warehouse.fill([*rows, reading(30.5, late=24 * 4, weight=1.0)])  # of day 1, known on day 5
+    warehouse.stand_at(START + timedelta(days=REFERENCE_DAYS))
+    warehouse.fix_reference()
+    assert made(warehouse, START + timedelta(days=3, hours=7)) == [0, 1, 2]
+    # The last day once more: rows of the very instant up to which the table is known may still have come.
+    assert made(warehouse, START + timedelta(days=5)) == [2, 3, 4]
+    assert made(warehouse, START + timedelta(days=6)) == [1, 4, 5]
+    assert made(warehouse, START + timedelta(days=6, hours=23)) == [5]
+
+
+def test_other_bins_make_every_period_anew(warehouse: Warehouse) -> None:
+    warehouse.fill([reading(hours, weight=float(hours)) for hours in range(24 * 4)])
+    warehouse.stand_at(START + timedelta(days=4))
+    warehouse.fix_reference()
+    warehouse.run()
+    before = table(warehouse)
+    warehouse.connection.execute("update raw_readings set weight = weight + 1000 where event_at < '2026-03-03'")
+    warehouse.fix_reference()
+    assert made(warehouse, START + timedelta(days=4)) == [0, 1, 2, 3]
+    after = table(warehouse)
+    warehouse.run(full=True)
+    assert before != after == table(warehouse)
+
+
+def test_bins_are_not_fixed_before_their_period_is_over(warehouse: Warehouse) -> None:
+    warehouse.fill([reading(hours, weight=float(hours)) for hours in range(24 * 4)])
+    warehouse.stand_at(START + timedelta(days=REFERENCE_DAYS, seconds=-1))
+    warehouse.fix_reference()
+    assert {row["reference_rows"] for row in warehouse.rows("from readings_reference")} == {0}
+
+
+# --- what the figures are worth ---------------------------------------------------------------------------------------
+
+#: A thousand samples of one distribution, and one of another for each feature in turn; a sample a day, in SQL alone.
+SAMPLES = """
+insert into raw_readings by name
+select
+    'sensor ' || reading as sensor,
+    timestamptz '2026-03-01 00:00:00+00' + to_hours(24 * day) + to_seconds(reading) as event_at,
+    event_at as known_at,
+    random() * 10 + random() * 10 + case when day = 1003 then 2 else 0 end as weight,
+    floor(-20 * ln(1 - random()) * case when day = 1004 then 2 else 1 end)::bigint as amount,
+    case when random() < case when day = 1005 then 0.2 else 0.05 end then null
+        else 'l' || floor(-3 * ln(1 - random()))::bigint end as label,
+    random() < case when day = 1006 then 0.4 else 0.2 end as is_new
+from range(1007) as days(day), range(1000) as readings(reading)
+"""
+
+
+def test_only_what_has_changed_is_flagged(warehouse: Warehouse) -> None:
+    """Of 2,000 rows against days of 1,000: no resample is worth a look; a seeded change is, in its feature alone."""
+    warehouse.connection.execute("select setseed(0.5)")
+    warehouse.connection.execute("set threads = 1")  # random() in parallel is not the same twice
+    warehouse.connection.execute(SAMPLES)
+    warehouse.connection.execute("reset threads")
+    warehouse.stand_at(START + timedelta(days=1007))
+    warehouse.fix_reference()
+    warehouse.run(full=True)
+    found = warehouse.rows(
+        """select epoch(period_start - timestamptz '2026-03-01 00:00:00+00')::bigint // 86400 as day, *
+        from readings_drift where feature in ('weight', 'amount', 'label', 'is_new') and day >= 2"""
+    )
+    assert len(found) == 1005 * 4
+    resamples = [row for row in found if row["day"] < 1003]
+    assert max(row["psi"] for row in resamples) < 0.1
+    assert {row["verdict"] for row in resamples} == {"stable"}
+    noisy = sum(row["psi"] > row["psi_noise"] for row in resamples) / len(resamples)
+    assert noisy < 0.005
+    seeded = {(row["day"], row["feature"]): row["verdict"] for row in found if row["day"] >= 1003}
+    flagged = {key for key, verdict in seeded.items() if verdict in ("look", "act")}
+    assert flagged == {(1003, "weight"), (1004, "amount"), (1005, "label"), (1006, "is_new")}
+
+
+# --- through dbt ------------------------------------------------------------------------------------------------------
+
+SHOP_YAML = """
+models:
+  - name: visits
+    config:
+      materialized: table
+      contract: {enforced: true}
+      meta:
+        feature_view: {entity: customer, join_keys: [customer], event_timestamp: event_at, available_at: none}
+    columns:
+      - {name: customer, data_type: bigint}
+      - {name: event_at, data_type: timestamptz}
+      - {name: minutes, data_type: double}
+      - {name: pages, data_type: bigint, config: {meta: {drift: {look: 0.2, act: 0.9}}}}
+      - {name: plan, data_type: varchar}
+    versions: [{v: 1}]
+  - name: visits_drift
+    data_tests:
+      - feature_warehouse.feature_drift: {name: all_features}
+      - feature_warehouse.feature_drift: {name: never_fails, config: {severity: warn}}
+      - feature_warehouse.feature_drift: {name: fails_early, config: {where: "feature = 'plan'", error_if: ">= 1"}}
+      - feature_warehouse.feature_drift: {name: to_look_at, config: {where: "feature in ('plan', 'pages')"}}
+      - feature_warehouse.feature_drift: {name: without_drift, config: {where: "feature = 'pages'"}}
+      - feature_warehouse.feature_drift: {name: an_earlier_day, config: {where: "period_start < '2026-03-03'"}}
+exposures:
+  - name: churn_v1
+    type: ml
+    owner: {name: Growth, email: growth@example.com}
+    depends_on: ["ref('visits', v=1)"]
+    config:
+      meta:
+        feature_service:
+          name: churn
+          version: 1
+          features: [{view: visits.v1, features: [minutes, pages], prefix: last_}]
+          request: {hour: bigint}
+          on_demand: [{name: is_night, data_type: boolean, expression: hour < 6}]
+"""
+
+#: Two days of reference; on the third `minutes` are others, `pages` a little, and some plans.
+VISITS = """
+select
+    visit::bigint as customer,
+    timestamptz '2026-03-01 00:00:00+00' + to_hours(24 * day) + to_seconds(visit) as event_at,
+    (visit % 100 + if(day = 2, 30, 0))::double as minutes,
+    (visit % 10 + if(day = 2 and visit % 20 in (0, 3, 6), 1, 0))::bigint as pages,
+    if(day = 2 and visit % 5 < 2, 'gold', if(visit % 2 = 0, 'basic', 'gold')) as plan
+from range(4) as days(day), range(1000) as visits(visit)
+where day < 3 or visit < 50
+"""
+
+#: What a model was trained on, and what it was served: the features under the service's names, at the time of each row.
+ASKED = """
+select
+    event_at as asked_at,
+    minutes as last_minutes,
+    pages as last_pages,
+    visit_hour < {hour} as is_night,
+    visit_hour
+from (select *, extract(hour from event_at) + customer % 24 as visit_hour from {{{{ ref("visits", v=1) }}}})
+"""
+
+PERIOD = 'start="2026-03-01T00:00:00Z", end="2026-03-03T00:00:00Z"'
+OF_CHURN = 'timestamp="asked_at", service="churn.v1"'
+
+SHOP = {
+    "models/shop.yml": SHOP_YAML,
+    "models/visits_v1.sql": VISITS,
+    "models/visits_reference.sql": f"{{{{ feature_warehouse.drift_reference(ref('visits', v=1), {PERIOD}) }}}}",
+    "models/visits_drift.sql": (
+        "{{ feature_warehouse.drift_profile(ref('visits', v=1), reference=ref('visits_reference')) }}"
+    ),
+    "models/training.sql": "{{ config(materialized='table') }}" + ASKED.format(hour=6),
+    "models/served_log.sql": "{{ config(materialized='table') }}" + ASKED.format(hour=10),
+    "models/churn_reference.sql": (
+        f"{{{{ feature_warehouse.drift_reference(ref('training'), {PERIOD}, {OF_CHURN}) }}}}"
+    ),
+    "models/churn_drift.sql": (
+        f"{{{{ feature_warehouse.drift_profile(ref('served_log'), ref('churn_reference'), {OF_CHURN}) }}}}"
+    ),
+    "models/log_reference.sql": (
+        f"{{{{ feature_warehouse.drift_reference(ref('served_log'), {PERIOD}, timestamp='asked_at') }}}}"
+    ),
+}
+
+PROFILE_OF = "drift_profile(ref('visits', v=1), ref('visits_reference'), "
+
+#: A call -> what dbt says of it
+WRONG = {
+    f"drift_reference(ref('visits', v=1), {PERIOD}, timestamp='event_at')": (
+        "drift_reference: visits.v1 is a feature view, so its time comes from its metadata. "
+        "Leave `timestamp` and `service` out."
+    ),
+    f"drift_reference(ref('served_log'), {PERIOD})": (
+        "Name the column that says when each row was: timestamp='<column>'."
+    ),
+    f"drift_reference(ref('visits', v=1), {PERIOD}, features=['minuets'])": (
+        "drift_reference: visits.v1 has no feature 'minuets'; it has minutes, pages, plan."
+    ),
+    f"drift_reference(ref('visits_reference'), {PERIOD}, {OF_CHURN})": (
+        "has no column 'last_minutes', which churn.v1 reads; it has source, source_type"
+    ),
+    f"drift_reference(ref('training'), {PERIOD}, timestamp='asked_at', service='churn.v9')": (
+        "drift_reference: there is no service 'churn.v9' (declared: churn.v1)."
+    ),
+    "drift_reference(ref('visits', v=1), start='2026-03-01', end='2026-03-03T00:00:00Z')": (
+        "drift_reference: start is '2026-03-01', which names no instant."
+    ),
+    f"{PROFILE_OF}period='month')": "drift_profile: `period` is 'month'. Write hour, day or week.",
+    f"{PROFILE_OF}look=0.3)": (
+        "drift_profile: of 'minutes' `look` (0.3) is above `act` (0.25). Give both, `look` first."
+    ),
+    f"{PROFILE_OF}minimum_rows='many')": (
+        "drift_profile: `minimum_rows` of 'minutes' is 'many'. Write a number from 0 on."
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def drifting(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return Project(
+        tmp_path_factory.mktemp("drifting"), SHOP, more='vars: {feature_warehouse_now: "2026-03-04T00:00:00Z"}'
+    )
+
+
+def rows(project: Project, query: str) -> list[tuple[Any, ...]]:
+    with duckdb.connect(str(project.database), read_only=True) as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        return connection.execute(query).fetchall()
+
+
+def test_dbt_warns_at_look_and_fails_at_act(drifting: Project) -> None:
+    said = {run.node.name: run for run in drifting.try_dbt("build").result.results}
+    verdicts = dict(rows(drifting, "select feature, verdict from visits_drift where period_start = '2026-03-03'"))
+    assert verdicts == {"minutes": "act", "pages": "stable", "plan": "look"}
+    assert {name: run.status for name, run in said.items() if run.node.resource_type == "test"} == {
+        "all_features": "fail",
+        "never_fails": "warn",
+        "fails_early": "fail",
+        "to_look_at": "warn",
+        "without_drift": "pass",
+        "an_earlier_day": "pass",
+    }
+    assert said["all_features"].message == "Got 2 results, configured to fail if >= 2"
+    assert [name for name, run in said.items() if run.status == "error"] == []
+
+
+def test_a_served_log_is_compared_with_what_the_model_was_trained_on(drifting: Project) -> None:
+    drifting.dbt("run")
+    found = rows(
+        drifting,
+        "select distinct source, source_type, feature, look, verdict from churn_drift"
+        " where period_start = '2026-03-02' order by feature",
+    )
+    assert found == [
+        ("churn.v1", "service", "is_night", 0.1, "look"),
+        ("churn.v1", "service", "last_minutes", 0.1, "stable"),
+        ("churn.v1", "service", "last_pages", 0.2, "stable"),
+    ]
+    found = rows(drifting, "select distinct source, source_type, feature from log_reference order by feature")
+    assert found == [("served_log", "model", name) for name in ("is_night", "last_minutes", "last_pages", "visit_hour")]
+
+
+def test_fixed_bins_stay_until_their_definition_changes(drifting: Project) -> None:
+    drifting.dbt("run")
+    before = rows(drifting, "from visits_reference order by feature, bin")
+    other = SHOP["models/visits_v1.sql"].replace("visit % 100", "visit % 90")
+    drifting.write("models/visits_v1.sql", other)
+    drifting.dbt("run")
+    assert rows(drifting, "from visits_reference order by feature, bin") == before
+
+    drifting.write(
+        "models/shop.yml", SHOP_YAML.replace("name: pages, data_type: bigint", "name: pages, data_type: integer")
+    )
+    drifting.write("models/visits_v1.sql", other.replace("::bigint as pages", "::integer as pages"))
+    drifting.dbt("run", "--select", "visits+", "--exclude", "visits_drift")
+    after = rows(drifting, "from visits_reference order by feature, bin")
+    assert [row for row in after if row[2] != "pages"] == [row for row in before if row[2] != "pages"]
+    assert {row[3] for row in after if row[2] == "pages"} == {"integer"}
+
+    drifting.dbt("run", "--full-refresh")
+    assert rows(drifting, "from visits_reference order by feature, bin") != after
+
+
+def test_each_refusal_says_what_to_write(drifting: Project) -> None:
+    files = {f"models/wrong_{i}.sql": f"{{{{ feature_warehouse.{call} }}}}" for i, call in enumerate(WRONG)}
+    for path, sql in files.items():
+        drifting.write(path, sql)
+    drifting.write("models/shop.yml", SHOP_YAML.replace("act: 0.9", "atc: 0.9"))
+    try:
+        result = drifting.try_dbt("run", "--select", "wrong_*", "visits_drift")
+    finally:
+        for path in files:
+            (drifting.folder / path).unlink()
+        drifting.write("models/shop.yml", SHOP_YAML)
+    said = {run.node.name: run.message or "" for run in result.result.results}
+    for i, words in enumerate(WRONG.values()):
+        assert words in said[f"wrong_{i}"], said[f"wrong_{i}"]
+    assert "config.meta.drift of 'pages' is" in said["visits_drift"]
+    assert "Write look, act, minimum_rows" in said["visits_drift"]
