@@ -21,7 +21,13 @@ from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
 from redis.connection import Connection, SSLConnection, parse_url
 from redis.retry import Retry
-from redis.sentinel import Sentinel, SentinelConnectionPool
+from redis.sentinel import (
+    MasterNotFoundError,
+    Sentinel,
+    SentinelConnectionPool,
+    SentinelManagedConnection,
+    SentinelManagedSSLConnection,
+)
 
 from syncer.errors import StoreError
 
@@ -46,6 +52,50 @@ class Place:
     kind: Kind
     address: str  # for people; without user and password
     connect: Callable[[], Any]  # a client of the library; for a Cluster, this asks it where its slots are
+
+
+class PrimaryAwayError(redis.ConnectionError):
+    """The Sentinels know the service, and its primary does not answer: there will be another one."""
+
+
+class _Sentinels(Sentinel):
+    """The Sentinels of one service; ``known`` once one of them has named it."""
+
+    known = False
+
+    def check_master_state(self, state: dict[str, Any], service_name: str) -> bool:
+        self.known = True
+        found: bool = super().check_master_state(state, service_name)  # type: ignore[no-untyped-call]
+        return found
+
+    def discover_master(self, service_name: str) -> Any:
+        try:
+            return super().discover_master(service_name)  # type: ignore[no-untyped-call]
+        except MasterNotFoundError as error:
+            if self.known:
+                raise PrimaryAwayError("it is down, as its Sentinels see it") from error
+            raise
+
+
+class _ToPrimary:
+    """A connection to the primary that the Sentinels name, which may be the one that has just died."""
+
+    def connect_to(self, address: tuple[str, int]) -> None:
+        try:
+            super().connect_to(address)  # type: ignore[misc]
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            # Their subclasses, such as a wrong password, are answers.
+            if type(error) in (redis.ConnectionError, redis.TimeoutError) and not tls_trouble(error):
+                raise PrimaryAwayError(str(error)) from error
+            raise
+
+
+class _Plain(_ToPrimary, SentinelManagedConnection):
+    pass
+
+
+class _Tls(_ToPrimary, SentinelManagedSSLConnection):
+    pass
 
 
 def locate(url: str, timeout: float) -> Place:
@@ -96,11 +146,16 @@ def _sentinel(scheme: str, parts: SplitResult, common: Mapping[str, Any]) -> Pla
     tls = {"ssl": True} if scheme == "rediss" else {}
     _check(settings, tls)
     own = {name: value for name, value in settings.items() if name.startswith(("ssl_", "socket_"))}
-    sentinel = Sentinel(  # type: ignore[no-untyped-call]
+    sentinel = _Sentinels(  # type: ignore[no-untyped-call]
         [(each["host"], each["port"]) for each in hosts],
         sentinel_kwargs={**common, "retry": _no_retry(), **own, **login, **tls},
     )
-    pool = SentinelConnectionPool(service, sentinel, **{**common, "retry": _brief_retry(), **settings, **tls})  # type: ignore[no-untyped-call]
+    pool = SentinelConnectionPool(  # type: ignore[no-untyped-call]
+        service,
+        sentinel,
+        connection_class=_Tls if tls else _Plain,
+        **{**common, "retry": _brief_retry(), **settings},
+    )
     client = redis.Redis(connection_pool=pool)
     places = ",".join(map(_host, hosts))
     return Place("sentinel", f"{service}@{places}/{settings['db']}", lambda: client)

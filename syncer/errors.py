@@ -14,6 +14,7 @@ module; the edges wrap what third-party libraries raise. One class per thing a c
     +-- DataError              the rows themselves cannot be served: empty view, duplicate or NULL keys
     +-- StoreError             Redis cannot be used
     |   +-- StoreUnavailableError  no answer at all
+    |   |   +-- StoreNotReadyError     Redis is there, and will answer: it loads its data, or fails over
     |   +-- FencedError            another run took over in the middle of this one
     |   +-- StoreRefusedError      Redis answered with an error: password, rights, memory
     |   +-- NamespaceError         the namespace belongs to another project, or nothing was ever published there
@@ -74,6 +75,10 @@ class StoreError(SyncerError):
 
 class StoreUnavailableError(StoreError):
     """Redis gave no answer."""
+
+
+class StoreNotReadyError(StoreUnavailableError):
+    """Redis is there, and will answer in a moment: it is loading its data, or failing over."""
 
 
 class FencedError(StoreError):

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 import redis
 from redis.sentinel import MasterNotFoundError
 
-from syncer.connect import advice, causes, tls_trouble
-from syncer.errors import StoreError, StoreRefusedError, StoreUnavailableError
+from syncer.connect import PrimaryAwayError, advice, causes, tls_trouble
+from syncer.errors import StoreError, StoreNotReadyError, StoreRefusedError, StoreUnavailableError
 
 #: What the library makes of an error reply, but for those that say "not now".
 _ANSWERS = (redis.AuthenticationError, redis.ResponseError)
@@ -25,7 +25,7 @@ def translated(address: str, key: str | None = None) -> Iterator[None]:
     try:
         yield
     except redis.exceptions.ClusterDownError as error:
-        raise StoreUnavailableError(
+        raise StoreNotReadyError(
             f"the Redis Cluster at {address} is down: {error}", "see which of its nodes are missing: CLUSTER NODES"
         ) from error
     except redis.exceptions.AskError as error:  # MOVED too
@@ -36,9 +36,13 @@ def translated(address: str, key: str | None = None) -> Iterator[None]:
     except _ANSWERS as error:
         raise refused(words_of(error), address, key) from error
     except redis.BusyLoadingError as error:
-        raise StoreUnavailableError(f"Redis at {address} is still loading its data", "try again in a moment") from error
+        raise StoreNotReadyError(f"Redis at {address} is still loading its data", "try again in a moment") from error
     except (redis.TimeoutError, TimeoutError) as error:
         raise StoreUnavailableError(f"Redis at {address} did not answer in time", advice(error)) from error
+    except PrimaryAwayError as error:
+        raise StoreNotReadyError(
+            f"the primary of {address} does not answer: {error}", "its Sentinels name another in a moment: try again"
+        ) from error
     except MasterNotFoundError as error:
         raise StoreUnavailableError(
             f"no Sentinel of {address} answers and knows a primary that is up",
@@ -83,7 +87,7 @@ def refused(words: str, address: str, key: str | bytes | None = None) -> StoreEr
     """An error reply as an error; ``key``: what the command was about."""
     words = words.removeprefix("EXECABORT ").removeprefix("Transaction discarded because of: ")
     if words.startswith("LOADING"):
-        return StoreUnavailableError(f"Redis at {address} is still loading its data", "try again in a moment")
+        return StoreNotReadyError(f"Redis at {address} is still loading its data", "try again in a moment")
     if words.startswith(("NOAUTH", "WRONGPASS", "AUTH", "invalid username", "Authentication required")):
         key = None  # who we are was refused, not what we asked for
     hint = next((hint for start, hint in _HINTS.items() if words.startswith(start)), "see the Redis documentation")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -31,38 +31,70 @@ def check_owner(store: Store, namespace: str, project: str, target: str) -> byte
     return document
 
 
-def publish_registry(store: Store, namespace: str, registry: Registry, target: str, before: bytes | None) -> bytes:
-    """Shows ``registry`` to readers, and its revision beside the markers, where every read sees that it changed.
+def claim(store: Store, namespace: str, registry: Registry, target: str) -> bytes:
+    """Says whose an empty namespace is from now on, by showing ``registry``; returns the document.
 
-    Returns the document. ``before``: what was read of it when the run began. Raises StoreError when another run has
-    published something else since, which may be newer.
+    Raises StoreError when another run has published something else since.
     """
     document = to_document(registry, target)
+    _exchange(store, namespace, None, document, lambda _: True)
+    return document
+
+
+def publish_registry(store: Store, namespace: str, registry: Registry, target: str, before: bytes) -> None:
+    """Shows ``registry`` to readers, once every view that it names was synced with all its features.
+
+    Its revision stands beside the markers, where every read sees that it changed. ``before``: what was read of it when
+    the run began. Raises StoreError when another run has published something else since, which may be newer.
+    """
+
+    def is_complete(beside: Mapping[bytes, bytes]) -> bool:
+        markers = _markers(beside)
+        return all(
+            (marker := markers.get(field_name(view.name, view.version))) is not None
+            and marker.as_of is not None
+            and marker.complete_through >= view.highest_number
+            for view in registry.views.values()
+        )
+
+    _exchange(store, namespace, before, to_document(registry, target), is_complete)
+
+
+def _exchange(
+    store: Store, namespace: str, before: bytes | None, document: bytes, wanted: Callable[[Mapping[bytes, bytes]], bool]
+) -> None:
     fields = {REVISION: revision(document).encode()}
-    if not store.exchange(registry_key(namespace), before, document, markers_key(namespace), fields):
+    if not store.exchange(registry_key(namespace), before, document, markers_key(namespace), fields, wanted):
         raise StoreError(
             f"another sync published another registry in '{namespace}' at the same time",
             "run `syncer sync` again, from the newer state of the project",
         )
-    return document
+
+
+def withdraw(store: Store, namespace: str, document: bytes) -> None:
+    """Removes registry and markers of a namespace of which no view is left, and which still shows ``document``.
+
+    Raises StoreError, and removes nothing, when another run has written or published something since.
+    """
+    if not store.withdraw(registry_key(namespace), document, markers_key(namespace), REVISION):
+        raise StoreError(
+            f"another sync wrote into '{namespace}' while it was dropped",
+            "stop the job that syncs into it, then run `syncer drop` again",
+        )
 
 
 def read_markers(store: Store, namespace: str) -> dict[str, Marker]:
     """The markers of a namespace, by field: 'carrier_delays:2'."""
-    fields = store.hash_fields(markers_key(namespace))
-    fields.pop(REVISION.encode(), None)
-    found = {field.decode(): read_marker(field.decode(), text) for field, text in fields.items()}
+    return _markers(store.hash_fields(markers_key(namespace)))
+
+
+def _markers(fields: Mapping[bytes, bytes]) -> dict[str, Marker]:
+    found = {
+        field.decode(): read_marker(field.decode(), text)
+        for field, text in fields.items()
+        if field != REVISION.encode()
+    }
     return {field: marker for field, marker in found.items() if marker is not None}
-
-
-def is_complete(markers: Mapping[str, Marker], registry: Registry) -> bool:
-    """Whether every view of ``registry`` was synced with all its features, so that readers may be shown it."""
-    return all(
-        (marker := markers.get(field_name(view.name, view.version))) is not None
-        and marker.as_of is not None
-        and marker.complete_through >= view.highest_number
-        for view in registry.views.values()
-    )
 
 
 def unserved(markers: Mapping[str, Marker], registry: Registry) -> list[str]:

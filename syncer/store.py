@@ -7,7 +7,7 @@ URL may hold a password: errors name host, port and database only.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol, TypeVar
@@ -109,29 +109,54 @@ class Store:
             fields: dict[bytes, bytes] = self._client.hgetall(key)
             return fields
 
-    def exchange(self, key: str, before: bytes | None, after: bytes, beside: str, fields: Mapping[str, bytes]) -> bool:
+    def exchange(
+        self,
+        key: str,
+        before: bytes | None,
+        after: bytes,
+        beside: str,
+        fields: Mapping[str, bytes],
+        wanted: Callable[[Mapping[bytes, bytes]], bool] = lambda _: True,
+    ) -> bool:
         """Sets ``key`` to ``after``, and ``fields`` of ``beside``, if ``key`` holds ``before``, ``after`` or nothing.
 
-        One transaction; nothing is sent that is there already. False: it holds something else.
+        Only if ``wanted``, which is asked with all fields of ``beside``. One transaction; nothing is sent that is there
+        already. False: it is wanted, and ``key`` holds something else.
         """
-        self.check_writable()
 
         def exchanged(pipe: Any) -> bool:
-            found = pipe.get(key)
-            same = found == after and pipe.hmget(beside, list(fields)) == list(fields.values())
+            found, others = pipe.get(key), pipe.hgetall(beside)
+            same = found == after and all(others.get(name.encode()) == value for name, value in fields.items())
             pipe.multi()
-            if found in (before, after, None) and not same:
+            if same or not wanted(others):
+                return True
+            if found in (before, after, None):
                 pipe.set(key, after).hset(beside, mapping=fields)
             return found in (before, after, None)
 
-        with _translated(self.address, key):
-            done: bool = self._client.transaction(exchanged, key, value_from_callable=True)
-            return done
+        return self._transaction(exchanged, key, beside)
 
-    def delete(self, *keys: str) -> None:
+    def withdraw(self, key: str, expected: bytes, beside: str, alone: str) -> bool:
+        """Deletes both keys, if ``key`` holds ``expected`` or nothing, and ``beside`` no field but ``alone``.
+
+        One transaction. False: they hold something else.
+        """
+
+        def withdrawn(pipe: Any) -> bool:
+            as_expected = pipe.get(key) in (expected, None) and set(pipe.hgetall(beside)) <= {alone.encode()}
+            pipe.multi()
+            if as_expected:
+                pipe.delete(key, beside)
+            return as_expected
+
+        return self._transaction(withdrawn, key, beside)
+
+    def _transaction(self, step: Callable[[Any], bool], *keys: str) -> bool:
+        """What ``step`` returns, which is repeated until nobody touches ``keys`` meanwhile."""
         self.check_writable()
-        with _translated(self.address):
-            self._client.delete(*keys)
+        with _translated(self.address, keys[0]):
+            done: bool = self._client.transaction(step, *keys, value_from_callable=True)
+            return done
 
     def field_of_each(self, keys: Iterable[bytes], field: str | bytes) -> list[bytes | None]:
         """The value of ``field`` in each of ``keys``, None where there is none. Raises StoreRefusedError by key."""

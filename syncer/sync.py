@@ -23,22 +23,24 @@ from typing import Literal
 
 from syncer.declarations import DeclaredView
 from syncer.encode import Encoded, Encoder, Removed
-from syncer.errors import DataError, FencedError, StoppedError, StoreError, StoreUnavailableError
+from syncer.errors import DataError, FencedError, StoppedError, StoreNotReadyError, StoreUnavailableError
 from syncer.feature import view_id
-from syncer.keyspace import markers_key, registry_key, split_field
+from syncer.keyspace import markers_key, split_field
 from syncer.lease import Writer
 from syncer.marker import Marker
 from syncer.mirror import Comparison, Difference, empty_spool
 from syncer.namespace import (
     check_owner,
     check_server,
+    claim,
     fingerprint,
-    is_complete,
     publish_registry,
     read_back,
     read_markers,
     unserved,
+    withdraw,
 )
+from syncer.patience import Patience
 from syncer.registry import Registry
 from syncer.spool import Spool
 from syncer.state import StateFolder, workspace
@@ -51,9 +53,8 @@ logger = logging.getLogger(__name__)
 TRANSACTION_ROWS = 1_024
 TRANSACTION_BYTES = 1 << 20
 
-#: Seconds that replicas have to follow, and the longest pause between two attempts.
+#: Seconds that replicas have to follow.
 REPLICA_SECONDS = 10.0
-_LONGEST_PAUSE = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,18 +142,16 @@ def sync(
     way is finished, what was done is remembered, and StoppedError is raised. Raises NamespaceError when the namespace
     belongs to another project or target, WarehouseError and DataError, all before anything is written; and StoreError.
     """
-    document = check_owner(store, namespace, registry.project, target)
-    check_server(store, allow_eviction=terms.allow_eviction)
-    markers = read_markers(store, namespace)
+    document, markers = _first_look(store, namespace, registry.project, target, terms, stopped)
     with workspace(remember) as folder, Comparison(folder) as comparison:
         latest = _latest(registry, declared, open_warehouse, namespace, instant, select, folder, terms)
         run = _Run(
             store, namespace, instant, terms, folder, comparison, _states(remember, namespace, store), progress, stopped
         )
         if document is None:
-            document = publish_registry(store, namespace, registry, target, None)  # also says whose it is from now on
+            document = claim(store, namespace, registry, target)
         yield from run.mirror(latest, markers)
-        run.patiently(lambda: _publish_if_complete(store, namespace, registry, target, document))
+        run.patience().insist(lambda: publish_registry(store, namespace, registry, target, document))
         if select is None:
             yield from run.mirror(dict.fromkeys(unserved(markers, registry)), markers)
 
@@ -171,9 +170,7 @@ def plan(
     terms: Terms = _USUAL,
 ) -> list[Planned]:
     """What ``sync`` would do now; nothing of it is done, and the spools are gone again. Raises as ``sync`` does."""
-    check_owner(store, namespace, registry.project, target)
-    check_server(store, allow_eviction=terms.allow_eviction)
-    markers = read_markers(store, namespace)
+    _, markers = _first_look(store, namespace, registry.project, target, terms)
     with workspace(remember) as folder, Comparison(folder) as comparison:
         latest = _latest(registry, declared, open_warehouse, namespace, instant, select, folder, terms)
         run = _Run(store, namespace, instant, terms, folder, comparison, _states(remember, namespace, store))
@@ -198,9 +195,9 @@ def drop(
     Only fields that a marker names are removed: what others keep under keys of the same names stays. Not ``really``:
     only yields what would be removed. Raises as ``sync`` does.
     """
-    if check_owner(store, namespace, project, target) is None:
+    document, markers = _first_look(store, namespace, project, target, _USUAL, stopped)
+    if document is None:
         return
-    markers = read_markers(store, namespace)
     instant = Instant(as_of=datetime.now(timezone.utc), clock="real")
     with workspace(remember) as folder, Comparison(folder) as comparison:
         run = _Run(
@@ -219,7 +216,28 @@ def drop(
                 )
             return
         yield from run.mirror(dict.fromkeys(sorted(markers)), markers)
-    store.delete(registry_key(namespace), markers_key(namespace))
+    Patience(_USUAL.deadline, stopped).insist(lambda: withdraw(store, namespace, document))
+
+
+def _first_look(
+    store: Store,
+    namespace: str,
+    project: str,
+    target: str,
+    terms: Terms,
+    stopped: Callable[[], bool] = lambda: False,
+) -> tuple[bytes | None, dict[str, Marker]]:
+    """The registry document and the markers of a namespace that is ours or nobody's, on a server that may be written.
+
+    Waits for a Redis that is there and not ready yet; where nobody is, that is said at once.
+    """
+
+    def look() -> tuple[bytes | None, dict[str, Marker]]:
+        document = check_owner(store, namespace, project, target)
+        check_server(store, allow_eviction=terms.allow_eviction)
+        return document, read_markers(store, namespace)
+
+    return Patience(terms.deadline, stopped).insist(look, on=StoreNotReadyError)
 
 
 def _latest(
@@ -242,34 +260,8 @@ def _latest(
     return {latest.field: latest for latest in found}
 
 
-def _publish_if_complete(store: Store, namespace: str, registry: Registry, target: str, before: bytes) -> None:
-    if is_complete(read_markers(store, namespace), registry):
-        publish_registry(store, namespace, registry, target, before)
-
-
 def _states(remember: Path | None, namespace: str, store: Store) -> StateFolder | None:
     return StateFolder(remember, namespace, store.address) if remember and remember.is_dir() else None
-
-
-class _Patience:
-    """How often, and how long, a run tries again."""
-
-    def __init__(self, run: _Run) -> None:
-        self._run = run
-        self._deadline: float | None = None
-        self._pause = 0.05
-
-    def bear(self, error: StoreError) -> None:
-        """Returns after a pause, each longer than the last; raises ``error`` at the deadline, or when told to stop."""
-        now = time.monotonic()
-        self._deadline = self._deadline or now + self._run.terms.deadline
-        if now + self._pause > self._deadline:
-            raise error
-        while time.monotonic() < now + self._pause:
-            if self._run.stopped():
-                raise error
-            time.sleep(0.05)
-        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
 
 
 @dataclass(slots=True)
@@ -286,9 +278,12 @@ class _Run:
     progress: Callable[[Planned, int, int], None] = lambda planned, rows, size: None
     stopped: Callable[[], bool] = lambda: False
 
+    def patience(self) -> Patience:
+        return Patience(self.terms.deadline, self.stopped)
+
     def mirror(self, wanted: Mapping[str, Latest | None], seen: Mapping[str, Marker]) -> Iterator[ViewSynced]:
         """Mirrors fields; None empties one. After a lost connection, goes on with what is left until the deadline."""
-        left, tokens, patience = dict(wanted), list[str](), _Patience(self)
+        left, tokens, patience = dict(wanted), list[str](), self.patience()
         while left:
             try:
                 with Writer(self.store, self.namespace, tokens, self.stopped) as writer:
@@ -298,7 +293,7 @@ class _Run:
                             raise StoppedError(f"stopped before {planned.view}", "run `syncer sync` again")
                         yield self._apply(writer, planned)
                         del left[planned.field]
-                        patience = _Patience(self)
+                        patience = self.patience()
                 if not left:
                     left = self._lost(wanted, seen, tokens)
             except (StoreUnavailableError, FencedError) as error:
@@ -317,15 +312,6 @@ class _Run:
             and ((marker := now.get(field)) is None or marker.token not in tokens)
             and (marker is None or (field in seen and marker.token == seen[field].token))
         }
-
-    def patiently(self, step: Callable[[], None]) -> None:
-        """Does a step that may be repeated."""
-        patience = _Patience(self)
-        while True:
-            try:
-                return step()
-            except StoreUnavailableError as error:
-                patience.bear(error)
 
     def _plan_under(
         self, writer: Writer, wanted: Mapping[str, Latest | None], seen: Mapping[str, Marker]

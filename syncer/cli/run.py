@@ -160,7 +160,7 @@ def terms_options(command: Callable[..., None]) -> Callable[..., None]:
         type=click.FloatRange(0),
         default=Terms().deadline,
         show_default=True,
-        help="Seconds to go on trying after the connection was lost.",
+        help="Seconds to go on trying while Redis fails over or loads, or after the connection was lost.",
     )
     @functools.wraps(command)
     def call(**options: Any) -> None:

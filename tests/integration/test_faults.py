@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ import redis
 from syncer import lease, sync
 from syncer.errors import StoppedError, StoreError, StoreRefusedError, StoreUnavailableError, WarehouseLockedError
 from syncer.server import EmbeddedServer
+from syncer.store import Store
 from tests.support.projects import ROOT
 from tests.support.proxy import Proxy
 from tests.support.runs import Runs
@@ -230,6 +232,17 @@ def test_replicas_that_do_not_follow_leave_the_view_open(runs: Runs, monkeypatch
         runs.sync()
     monkeypatch.setattr("tests.support.runs.Terms", terms)
     runs.sync()
+    runs.assert_exact()
+
+
+def test_a_namespace_that_is_synced_while_it_is_dropped_is_left_alone(runs: Runs) -> None:
+    runs.sync()
+    with closing(Store(runs.url)) as store:
+        dropping = sync.drop(store, namespace="shop_dev", project="shop", target="dev")
+        assert [next(dropping).view for _ in range(3)] == ["orders.v1", "stock.v1", "visits.v1"]
+        runs.sync()
+        with pytest.raises(StoreError, match="another sync wrote into 'shop_dev' while it was dropped"):
+            next(dropping)
     runs.assert_exact()
 
 

@@ -168,6 +168,9 @@ def test_a_value_is_exchanged_only_for_the_one_that_was_read(store: Store) -> No
     assert store.exchange("doc", None, b"1", "hash", {"revision": b"a"})  # it is there already
     assert not store.exchange("doc", None, b"2", "hash", {"revision": b"b"})
     assert store.exchange("doc", b"1", b"2", "hash", {"revision": b"b"})
+    now = {b"revision": b"b"}
+    assert store.exchange("doc", b"0", b"3", "hash", {"revision": b"c"}, wanted=lambda beside: beside != now)
+    assert not store.exchange("doc", b"0", b"3", "hash", {"revision": b"c"}, wanted=lambda beside: beside == now)
     assert (store.get("doc"), store.hash_fields("hash")) == (b"2", {b"revision": b"b"})
 
 

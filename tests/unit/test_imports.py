@@ -27,7 +27,7 @@ LADDER: list[set[str]] = [
     {"warehouse", "ondemand", "connect"},
     {"failure"},
     {"store", "fetch", "state", "project", "server"},
-    {"mirror", "reading", "namespace", "lease", "spine", "provenance"},
+    {"mirror", "reading", "namespace", "lease", "patience", "spine", "provenance"},
     {"frames"},
     {"registering", "sync", "verify", "client", "training", "batch", "audit", "status", "watch"},
     {"cli"},
