@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from syncer.client import FeatureClient
+from syncer.client import AsyncFeatureClient, FeatureClient
 from syncer.errors import SyncerError
 from syncer.reading import OnlineFeatures
 
 __version__ = "0.1.0"
 
-__all__ = ["FeatureClient", "OnlineFeatures", "SyncerError", "__version__"]
+__all__ = ["AsyncFeatureClient", "FeatureClient", "OnlineFeatures", "SyncerError", "__version__"]

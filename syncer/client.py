@@ -1,33 +1,121 @@
-"""The reading client: features of a service for some entities, in one round trip.
+"""The reading client: features of a service for some entities, in one round trip; sync, and for asyncio.
 
 Needs redis and protobuf alone. What is served and how it is encoded it learns from Redis; the revision that comes back
-with every read says when to learn it anew.
+with every read says when to learn it anew. Everything but the I/O is in ``_Reader``, whose steps both clients take.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from itertools import islice
+from typing import get_args
 
 from syncer import registry as registry_module
 from syncer.connect import TIMEOUT_SECONDS
-from syncer.decode import Decoder
 from syncer.errors import NamespaceError, RequestError
-from syncer.fetch import Fetcher
-from syncer.keyspace import check_namespace, field_name, markers_key, registry_key
-from syncer.marker import REVISION, Marker, read_marker
-from syncer.reading import OnlineFeatures, ReadPlan, assemble, check_markers, find_service, plan_read
+from syncer.fetch import AsyncFetcher, Fetch, Fetcher, Steps
+from syncer.keyspace import check_namespace, registry_key
+from syncer.marker import Marker
+from syncer.reading import OnlineFeatures, OnStale, ServicePlan, ViewFeatures, find_service
 from syncer.registry import Registry
+
+_log = logging.getLogger(__name__)
+
+#: Rows in one read of a batch.
+CHUNK_ROWS = 2_000
+
+Rows = Sequence[Mapping[str, object]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Schema:
-    """The registry that a namespace serves, with what decodes its messages."""
+    """The registry that a namespace serves, and the plans of the services that were read since."""
 
     registry: Registry
-    revision: str
-    decoders: Mapping[str, Decoder]
+    revision: bytes
+    plans: dict[str, ServicePlan] = field(default_factory=dict)
+
+
+class _Reader:
+    """What both clients share: what to ask Redis for, and what to make of it."""
+
+    def __init__(self, namespace: str, now: datetime | None, on_stale: OnStale, address: str) -> None:
+        if now is not None and now.tzinfo is None:
+            raise ValueError(f"now={now!r} has no time zone; give datetime(..., tzinfo=timezone.utc)")
+        if on_stale not in get_args(OnStale):
+            raise ValueError(f"on_stale={on_stale!r} is none of {', '.join(get_args(OnStale))}")
+        self._namespace = namespace
+        self._now = now
+        self._on_stale = on_stale
+        self._address = address
+        self._schema: _Schema | None = None
+        self._told: dict[str, datetime] = {}  # view id -> its as_of when the log last heard that it is stale
+
+    def read(self, service: str, rows: Rows) -> Steps[OnlineFeatures]:
+        remembered = self._schema
+        schema = remembered or (yield from self._load())
+        try:
+            plan = self._plan(schema, service)
+            wanted = plan.plan(rows)
+        except RequestError:
+            if remembered is None:
+                raise
+            schema = yield from self._load()  # what is asked for may have been published since
+            plan = self._plan(schema, service)
+            wanted = plan.plan(rows)
+        (*texts, revision), *_ = values = yield wanted.fetches
+        if revision != schema.revision:
+            schema = yield from self._load()
+            plan = self._plan(schema, service)
+            wanted = plan.plan(rows)
+            (*texts, revision), *_ = values = yield wanted.fetches
+        found = plan.assemble(wanted, values, plan.markers(texts), self._instant, self._on_stale)
+        for view in found.views:
+            if view.stale:
+                self._tell(view)
+        return found
+
+    def _load(self) -> Steps[_Schema]:
+        ((document,),) = yield [Fetch([registry_key(self._namespace).encode()])]
+        if document is None:
+            raise NamespaceError(
+                f"nothing was ever published in the namespace '{self._namespace}' of {self._address}",
+                "run `syncer sync`, or name the right namespace (<project>_<target> by default)",
+            )
+        revision = registry_module.revision(document).encode()
+        schema = self._schema
+        if schema is None or schema.revision != revision:
+            schema = self._schema = _Schema(registry_module.from_document(document), revision)
+        return schema
+
+    def _plan(self, schema: _Schema, service: str) -> ServicePlan:
+        plan = schema.plans.get(service)
+        if plan is None:
+            found = find_service(schema.registry.services, service)
+            plan = schema.plans[service] = ServicePlan(schema.registry, found, self._namespace)
+        return plan
+
+    def _instant(self, marker: Marker) -> datetime:
+        """What ttl and staleness of a view are judged by."""
+        if self._now is not None:
+            return self._now
+        fixed = marker.as_of if marker.clock == "fixed" else None
+        return fixed or datetime.now(timezone.utc)
+
+    def _tell(self, view: ViewFeatures) -> None:
+        """Once per sync that is overdue, and not with every read."""
+        if self._told.get(view.view.id) != view.as_of:
+            self._told[view.view.id] = view.as_of
+            _log.warning(
+                "%s in '%s' is stale: last synced at %s, expected every %s",
+                view.view.id,
+                self._namespace,
+                view.as_of.isoformat(),
+                view.view.expected_every,
+            )
 
 
 class FeatureClient:
@@ -38,47 +126,46 @@ class FeatureClient:
     """
 
     def __init__(
-        self, url: str, namespace: str, *, now: datetime | None = None, timeout: float = TIMEOUT_SECONDS
+        self,
+        url: str,
+        namespace: str,
+        *,
+        now: datetime | None = None,
+        timeout: float = TIMEOUT_SECONDS,
+        on_stale: OnStale = "warn",
+        replicas: bool = False,
     ) -> None:
-        """``now``: the instant that ttl is judged by; default: the real time, or that of the last sync where its clock
-        was fixed. ``timeout``: seconds.
+        """``now``: the instant that ttl and staleness are judged by; default: the real time, or that of the last sync
+        where its clock was fixed. ``timeout``: seconds without progress. ``on_stale``: for a view that was not synced
+        in 1.5 of its intervals: ``warn`` serves what is there, with the status stale, and logs it once; ``null`` gives
+        None; ``raise`` a StaleError. ``replicas``: read from the replicas of a Sentinel service or a Cluster.
         """
-        if now is not None and now.tzinfo is None:
-            raise ValueError(f"now={now!r} has no time zone; give datetime(..., tzinfo=timezone.utc)")
         self.namespace = check_namespace(namespace)
-        self._now = now
-        self._store = Fetcher(url, timeout)
-        self._schema: _Schema | None = None
+        self._fetcher = Fetcher(url, timeout, replicas=replicas)
+        self._reader = _Reader(namespace, now, on_stale, self._fetcher.address)
 
-    def get_online_features(self, service: str, entity_rows: Sequence[Mapping[str, object]]) -> OnlineFeatures:
+    def get_online_features(self, service: str, entity_rows: Rows) -> OnlineFeatures:
         """The latest features of ``service`` ('departure_delay', or one version: 'departure_delay@1') for each row.
 
         ``entity_rows``: one mapping per row with the join keys, under the names that the service gives them; other
-        names are ignored. Raises RequestError (unknown service, missing or wrong key), NamespaceError (never synced)
-        and StoreError.
+        names are ignored. Raises RequestError (unknown service, missing or wrong key), NamespaceError (never synced),
+        StaleError and StoreError.
         """
-        if isinstance(entity_rows, Mapping):
-            entity_rows = [entity_rows]
-        remembered = self._schema
-        schema = remembered or self._load()
-        try:
-            plan = self._plan(schema, service, entity_rows)
-        except RequestError:
-            if remembered is None:
-                raise
-            schema = self._load()  # what is asked for may have been published since
-            plan = self._plan(schema, service, entity_rows)
-        markers, revision, replies = self._fetch(plan)
-        if revision != schema.revision:
-            schema = self._load()
-            plan = self._plan(schema, service, entity_rows)
-            markers, _, replies = self._fetch(plan)
-        check_markers(plan, markers, self.namespace)
-        now = {view.id: self._instant(markers[field_name(view.name, view.version)]) for view in plan.views}
-        return assemble(plan, replies, schema.decoders, now)
+        return self._fetcher.run(self._reader.read(service, _listed(entity_rows)))
+
+    def iter_online_features(
+        self, service: str, entity_rows: Iterable[Mapping[str, object]], *, chunk_rows: int = CHUNK_ROWS
+    ) -> Iterator[OnlineFeatures]:
+        """The same for any number of rows, ``chunk_rows`` at a time: no more of them are in memory.
+
+        Each chunk is a read of its own, so a long run may see a new registry or a new sync on its way.
+        """
+        rows = iter(entity_rows)
+        while chunk := list(islice(rows, chunk_rows)):
+            yield self.get_online_features(service, chunk)
 
     def close(self) -> None:
-        self._store.close()
+        self._fetcher.close()
 
     def __enter__(self) -> FeatureClient:
         return self
@@ -86,34 +173,61 @@ class FeatureClient:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _plan(self, schema: _Schema, service: str, entity_rows: Sequence[Mapping[str, object]]) -> ReadPlan:
-        return plan_read(schema.registry, find_service(schema.registry.services, service), self.namespace, entity_rows)
 
-    def _fetch(self, plan: ReadPlan) -> tuple[dict[str, Marker | None], str | None, list[list[bytes | None]]]:
-        """(marker by field, revision of the registry, replies to the plan's fetches)."""
-        fields = list(dict.fromkeys(field_name(view.name, view.version) for view in plan.views))
-        (*texts, revision), *replies = self._store.read(
-            [(markers_key(self.namespace), [*fields, REVISION]), *plan.fetches]
-        )
-        markers = {field: read_marker(field, text) for field, text in zip(fields, texts, strict=True)}
-        return markers, revision.decode() if revision else None, replies
+class AsyncFeatureClient:
+    """The same for asyncio: any number of tasks of one event loop may share it.
 
-    def _instant(self, marker: Marker | None) -> datetime:
-        if self._now is not None:
-            return self._now
-        fixed = marker.as_of if marker is not None and marker.clock == "fixed" else None
-        return fixed or datetime.now(timezone.utc)
+    >>> async with AsyncFeatureClient("redis://localhost:6379/0", "feature_warehouse_dev") as client:
+    ...     found = await client.get_online_features("departure_delay", [{"tailnum": "N14228", "origin": "EWR", ...}])
+    """
 
-    def _load(self) -> _Schema:
-        document = self._store.get(registry_key(self.namespace))
-        if document is None:
-            raise NamespaceError(
-                f"nothing was ever published in the namespace '{self.namespace}' of {self._store.address}",
-                "run `syncer sync`, or name the right namespace (<project>_<target> by default)",
-            )
-        revision = registry_module.revision(document)
-        if self._schema is None or self._schema.revision != revision:
-            registry = registry_module.from_document(document)
-            decoders = {id_: Decoder(view) for id_, view in registry.views.items()}
-            self._schema = _Schema(registry, revision, decoders)
-        return self._schema
+    def __init__(
+        self,
+        url: str,
+        namespace: str,
+        *,
+        now: datetime | None = None,
+        timeout: float = TIMEOUT_SECONDS,
+        on_stale: OnStale = "warn",
+        replicas: bool = False,
+    ) -> None:
+        """As ``FeatureClient``."""
+        self.namespace = check_namespace(namespace)
+        self._fetcher = AsyncFetcher(url, timeout, replicas=replicas)
+        self._reader = _Reader(namespace, now, on_stale, self._fetcher.address)
+
+    async def get_online_features(self, service: str, entity_rows: Rows) -> OnlineFeatures:
+        """As ``FeatureClient.get_online_features``."""
+        return await self._fetcher.run(self._reader.read(service, _listed(entity_rows)))
+
+    async def iter_online_features(
+        self, service: str, entity_rows: Iterable[Mapping[str, object]], *, chunk_rows: int = CHUNK_ROWS
+    ) -> AsyncIterator[OnlineFeatures]:
+        """As ``FeatureClient.iter_online_features``."""
+        rows = iter(entity_rows)
+        while chunk := list(islice(rows, chunk_rows)):
+            yield await self.get_online_features(service, chunk)
+
+    async def close(self) -> None:
+        await self._fetcher.close()
+
+    async def __aenter__(self) -> AsyncFeatureClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+def _listed(entity_rows: Rows) -> Rows:
+    """The rows as a list; one mapping is one row."""
+    if isinstance(entity_rows, Mapping):
+        return [entity_rows]
+    if isinstance(entity_rows, list | tuple):
+        return entity_rows
+    try:
+        return list(entity_rows)
+    except TypeError:
+        raise RequestError(
+            f"entity_rows is {entity_rows!r} ({type(entity_rows).__name__})",
+            "give a list with one mapping per row: [{'origin': 'EWR', ...}]",
+        ) from None

@@ -17,8 +17,12 @@ from typing import Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
 import redis
+import redis.asyncio as asynchronous
+import redis.asyncio.cluster
+import redis.asyncio.retry
+import redis.asyncio.sentinel
 from redis.backoff import ExponentialBackoff, NoBackoff
-from redis.cluster import ClusterNode, RedisCluster
+from redis.cluster import ClusterNode, LoadBalancingStrategy, RedisCluster
 from redis.connection import Connection, SSLConnection, parse_url
 from redis.retry import Retry
 from redis.sentinel import (
@@ -47,11 +51,16 @@ _FILES = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a URL points to."""
+    """Where a URL points to.
+
+    ``connect`` and ``connect_async`` make a client of the library. A Cluster's is asked where its slots are: by
+    ``connect`` itself, and by the asynchronous client when it is first used.
+    """
 
     kind: Kind
     address: str  # for people; without user and password
-    connect: Callable[[], Any]  # a client of the library; for a Cluster, this asks it where its slots are
+    connect: Callable[[], Any]
+    connect_async: Callable[[], Any]
 
 
 class PrimaryAwayError(redis.ConnectionError):
@@ -98,8 +107,11 @@ class _Tls(_ToPrimary, SentinelManagedSSLConnection):
     pass
 
 
-def locate(url: str, timeout: float) -> Place:
-    """What ``url`` means. ``timeout``: seconds without progress. Raises StoreError for a URL that cannot be used."""
+def locate(url: str, timeout: float, *, replicas: bool = False) -> Place:
+    """What ``url`` means. ``timeout``: seconds without progress. ``replicas``: of a Sentinel service or Cluster.
+
+    Raises StoreError for a URL that cannot be used, and for replicas of a plain server, which nobody knows.
+    """
     common = {
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
@@ -110,10 +122,10 @@ def locate(url: str, timeout: float) -> Place:
         parts = urlsplit(url.strip())
         scheme, _, kind = parts.scheme.partition("+")
         if kind == "sentinel":
-            return _sentinel(scheme, parts, common)
+            return _sentinel(scheme, parts, common, replicas)
         if kind == "cluster":
-            return _cluster(scheme, parts, common)
-        return _server(url, parts, common)
+            return _cluster(scheme, parts, common, replicas)
+        found = _server(url, parts, common)
     except (ValueError, TypeError, redis.RedisError):
         # The library's words may quote the URL, and that may hold a password.
         raise StoreError(
@@ -121,6 +133,12 @@ def locate(url: str, timeout: float) -> Place:
             "write redis://host:port/0, rediss:// for TLS, unix:///path, redis+sentinel://host:port,host:port/service/0"
             " or redis+cluster://host:port,host:port",
         ) from None
+    if replicas:
+        raise StoreError(
+            f"nothing tells of the replicas of {found.address}",
+            "give the URL of a Sentinel service or of a Cluster; a replica's own URL is read from as it is",
+        )
+    return found
 
 
 def _server(url: str, parts: SplitResult, common: Mapping[str, Any]) -> Place:
@@ -131,10 +149,15 @@ def _server(url: str, parts: SplitResult, common: Mapping[str, Any]) -> Place:
     client.connection_pool.make_connection()  # does not connect, but meets settings that nobody knows
     _check_files(settings)
     place = settings.get("path") or _host(settings)
-    return Place("server", f"{place}/{settings.get('db') or 0}", lambda: client)
+    return Place(
+        "server",
+        f"{place}/{settings.get('db') or 0}",
+        lambda: client,
+        lambda: asynchronous.Redis.from_url(url, **common),
+    )
 
 
-def _sentinel(scheme: str, parts: SplitResult, common: Mapping[str, Any]) -> Place:
+def _sentinel(scheme: str, parts: SplitResult, common: Mapping[str, Any], replicas: bool) -> Place:
     service, _, database = parts.path.strip("/").partition("/")
     if not service:
         raise ValueError("a service is missing")
@@ -146,32 +169,35 @@ def _sentinel(scheme: str, parts: SplitResult, common: Mapping[str, Any]) -> Pla
     tls = {"ssl": True} if scheme == "rediss" else {}
     _check(settings, tls)
     own = {name: value for name, value in settings.items() if name.startswith(("ssl_", "socket_"))}
-    sentinel = _Sentinels(  # type: ignore[no-untyped-call]
-        [(each["host"], each["port"]) for each in hosts],
-        sentinel_kwargs={**common, "retry": _no_retry(), **own, **login, **tls},
-    )
-    pool = SentinelConnectionPool(  # type: ignore[no-untyped-call]
-        service,
-        sentinel,
-        connection_class=_Tls if tls else _Plain,
-        **{**common, "retry": _brief_retry(), **settings},
-    )
-    client = redis.Redis(connection_pool=pool)
+    ports = [(each["host"], each["port"]) for each in hosts]
+    to_sentinels = {**common, **own, **login, **tls}
+    to_servers = {**common, **settings, **tls, "is_master": not replicas}
+
+    def connect() -> redis.Redis:
+        # Where one Sentinel of several does not answer, the next one is asked at once.
+        once = Retry(NoBackoff(), 0)
+        found = _Sentinels(ports, sentinel_kwargs={"retry": once, **to_sentinels})  # type: ignore[no-untyped-call]
+        # The library would wait for seconds; who wants to wait has a deadline of their own.
+        brief = Retry(ExponentialBackoff(cap=0.5, base=0.02), 3)
+        kind = {} if replicas else {"connection_class": _Tls if tls else _Plain}
+        settings = {"retry": brief, **to_servers, **kind}
+        pool = SentinelConnectionPool(service, found, **settings)  # type: ignore[no-untyped-call]
+        return redis.Redis(connection_pool=pool)
+
+    def connect_async() -> asynchronous.Redis:
+        once = asynchronous.retry.Retry(NoBackoff(), 0)
+        found = asynchronous.sentinel.Sentinel(ports, sentinel_kwargs={"retry": once, **to_sentinels})  # type: ignore[no-untyped-call]
+        brief = asynchronous.retry.Retry(ExponentialBackoff(cap=0.5, base=0.02), 3)
+        settings = {"retry": brief, **to_servers}
+        pool = asynchronous.sentinel.SentinelConnectionPool(service, found, **settings)  # type: ignore[no-untyped-call]
+        return asynchronous.Redis(connection_pool=pool)
+
+    connect()  # does not connect, but meets what cannot be
     places = ",".join(map(_host, hosts))
-    return Place("sentinel", f"{service}@{places}/{settings['db']}", lambda: client)
+    return Place("sentinel", f"{service}@{places}/{settings['db']}", connect, connect_async)
 
 
-def _no_retry() -> Retry:
-    """Where one host of several does not answer, the next one is asked at once."""
-    return Retry(NoBackoff(), 0)
-
-
-def _brief_retry() -> Retry:
-    """The library would wait for seconds; who wants to wait has a deadline of their own."""
-    return Retry(ExponentialBackoff(cap=0.5, base=0.02), 3)
-
-
-def _cluster(scheme: str, parts: SplitResult, common: Mapping[str, Any]) -> Place:
+def _cluster(scheme: str, parts: SplitResult, common: Mapping[str, Any], replicas: bool) -> Place:
     if parts.path.strip("/") not in ("", "0"):
         raise ValueError("a Cluster has one database, 0")
     hosts = _hosts(scheme, parts, 6379)
@@ -181,11 +207,19 @@ def _cluster(scheme: str, parts: SplitResult, common: Mapping[str, Any]) -> Plac
     tls = {"ssl": True} if scheme == "rediss" else {}
     _check(settings, tls)
 
+    strategy = LoadBalancingStrategy.ROUND_ROBIN_REPLICAS if replicas else None
+
     def connect() -> RedisCluster:
         nodes = [ClusterNode(each["host"], each["port"]) for each in hosts]  # type: ignore[no-untyped-call]
-        return RedisCluster(startup_nodes=nodes, **{**common, **settings, **tls})
+        return RedisCluster(startup_nodes=nodes, load_balancing_strategy=strategy, **{**common, **settings, **tls})
 
-    return Place("cluster", ",".join(map(_host, hosts)), connect)
+    def connect_async() -> asynchronous.RedisCluster:
+        nodes = [asynchronous.cluster.ClusterNode(each["host"], each["port"]) for each in hosts]
+        return asynchronous.RedisCluster(
+            startup_nodes=nodes, load_balancing_strategy=strategy, **{**common, **settings, **tls}
+        )
+
+    return Place("cluster", ",".join(map(_host, hosts)), connect, connect_async)
 
 
 def _hosts(scheme: str, parts: SplitResult, port: int) -> list[dict[str, Any]]:

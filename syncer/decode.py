@@ -8,9 +8,11 @@ bytes without it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any, get_args
 
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto
@@ -39,15 +41,25 @@ def _date(days: int) -> date:
     return date.fromordinal(_EPOCH_ORDINAL + days)
 
 
-def _timestamp(microseconds: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=microseconds)
+def instant(since_epoch: int) -> datetime:
+    """Microseconds since the epoch as a datetime in UTC. Raises OverflowError beyond the years 1 to 9999."""
+    return _EPOCH + timedelta(microseconds=since_epoch)
+
+
+def microseconds(time: datetime) -> int:
+    """The inverse of ``instant``."""
+    return (time - _EPOCH) // timedelta(microseconds=1)
+
+
+#: The event times that there are: the years 1 to 9999.
+_FIRST, _LAST = (microseconds(end.replace(tzinfo=timezone.utc)) for end in (datetime.min, datetime.max))
 
 
 _PYTHON: dict[Kind, Callable[..., object]] = {
     "decimal": Decimal,
     "integer": int,
     "date": _date,
-    "timestamp": _timestamp,
+    "timestamp": instant,
 }
 
 _PROTO_NUMBERS = {name: FieldDescriptorProto.Type.Value(f"TYPE_{name.upper()}") for name in get_args(Proto)}
@@ -77,7 +89,7 @@ class Decoder:
             values = self._absent | {field.name: value for field, value in present}
             if EVENT_TIME not in values:
                 raise ValueError("it has no event time")
-            event_time = _timestamp(values.pop(EVENT_TIME))
+            event_time = instant(values.pop(EVENT_TIME))
             for name, python in self._converted:
                 if values[name] is not None:
                     values[name] = python(values[name])
@@ -89,11 +101,139 @@ class Decoder:
             ) from error
 
 
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """What N messages hold: the event times in microseconds since the epoch, and a column of N values per feature.
+
+    A column is a list, or a sequence of protobuf's that ``column[:]`` makes a list of.
+    """
+
+    event_times: Sequence[int]
+    features: Sequence[Sequence[Any]]
+
+
+class BatchDecoder:
+    """Reads some features of many messages of one feature view version at once.
+
+    To protobuf, messages that stand one after the other are one message, whose repeated fields hold the values of all
+    (https://protobuf.dev/programming-guides/encoding/#last-one-wins). So N messages are parsed by one call, with a
+    schema in which every field is repeated: each is then a column. A column of fewer than N values has NULLs; which
+    rows they are in, the messages themselves tell. Behind each message stands a mark of our own; a torn message would
+    swallow it, and then each message is read by itself.
+    """
+
+    def __init__(self, view: FeatureView, features: Sequence[str]) -> None:
+        """``features``: names of numbered features, in the order of the columns. Raises DefinitionError."""
+        wanted = {feature.name: feature for feature in view.numbered if feature.name in features}
+        self._names = tuple(features)
+        self._message = message_class(replace(view, features=tuple(wanted.values())))
+        self._rows = _rows_class(self._message)
+        self._every = attrgetter(EVENT_TIME, *self._names)
+        types = [feature_type(wanted[name].type) for name in features]
+        self._readers = [(i, _reader(type_)) for i, type_ in enumerate(types) if type_.is_list or type_.kind != "plain"]
+        self._lists = {i for i, type_ in enumerate(types) if type_.is_list}  # an absent one reads as an empty message
+        self._one_by_one = Decoder(view)
+
+    def decode(self, messages: Sequence[bytes], keys: Sequence[bytes]) -> Columns:
+        """The columns of N messages. ``keys``: where each was found.
+
+        Raises StoreError, naming view and key, for bytes that are no message of this view.
+        """
+        try:
+            columns = self._decode_few(messages) if len(messages) < _FEW else self._decode_many(messages)
+            if all(_FIRST <= time <= _LAST for time in columns.event_times):
+                return columns
+        except (DecodeError, ValueError, ArithmeticError):
+            pass
+        return self._decode_each(messages, keys)
+
+    def _decode_many(self, messages: Sequence[bytes]) -> Columns:
+        rows: Any = self._rows.FromString(_END.join(messages) + _END)
+        count = len(messages)
+        if not count == len(getattr(rows, _END_NAME)) == len(rows.event_time):
+            raise ValueError("a message is torn, or has no event time")
+        columns: list[Any] = [getattr(rows, name) for name in self._names]
+        readers = dict(self._readers)
+        each: list[Any] = []
+        for i, column in enumerate(columns):
+            if i in readers:
+                columns[i] = list(map(readers[i], column))
+            if len(column) != count:
+                each = each or [self._message.FromString(message) for message in messages]
+                present = [message.HasField(self._names[i]) for message in each]
+                if sum(present) != len(column):
+                    raise ValueError("a message has a field twice")
+                values = iter(columns[i])
+                columns[i] = [next(values) if there else None for there in present]
+        return Columns(rows.event_time[:], columns)
+
+    def _decode_few(self, messages: Sequence[bytes]) -> Columns:
+        rows: list[list[Any]] = []
+        for bytes_ in messages:
+            message = self._message.FromString(bytes_)
+            event_time, *values = self._every(message)
+            if not event_time and not message.HasField(EVENT_TIME):
+                raise ValueError("it has no event time")
+            for i, value in enumerate(values):
+                # What is absent reads as its type's default: 0, the empty text, an empty list's message.
+                if (not value or i in self._lists) and not message.HasField(self._names[i]):
+                    values[i] = None
+            for i, python in self._readers:
+                if values[i] is not None:
+                    values[i] = python(values[i])
+            rows.append([event_time, *values])
+        return _columns(rows, len(self._names))
+
+    def _decode_each(self, messages: Sequence[bytes], keys: Sequence[bytes]) -> Columns:
+        """Slowly, and so that the first message that cannot be read is named."""
+        rows: list[list[Any]] = []
+        for message, key in zip(messages, keys, strict=True):
+            try:
+                event_time, features = self._one_by_one.decode(message)
+            except StoreError as error:
+                raise StoreError(f"{error.message}, at {key.decode(errors='replace')}", error.hint) from error
+            rows.append([microseconds(event_time), *(features[name] for name in self._names)])
+        return _columns(rows, len(self._names))
+
+
+#: Below so many messages, parsing them together costs more than it saves.
+_FEW = 5
+
+#: The mark behind each message of a batch: `true` in the last field that protobuf can number.
+_END_NAME, _END_NUMBER, _END = "_end", (1 << 29) - 1, bytes.fromhex("f8ffffff0f01")
+
+
+def _columns(rows: Sequence[Sequence[Any]], features: int) -> Columns:
+    """(event time, features) of N messages, as columns."""
+    event_times, *columns = map(list, zip(*rows, strict=True)) if rows else [[] for _ in range(1 + features)]
+    return Columns(event_times, columns)
+
+
+def _rows_class(message: type[Message]) -> Any:
+    """The class of a message whose fields are all repeated, with the mark."""
+    file = FileDescriptorProto()
+    message.DESCRIPTOR.file.CopyToProto(file)
+    (rows,) = (each for each in file.message_type if each.name == message.DESCRIPTOR.name)
+    for field in rows.field:
+        field.label = FieldDescriptorProto.LABEL_REPEATED
+        field.ClearField("proto3_optional")
+        field.ClearField("oneof_index")
+    rows.ClearField("oneof_decl")
+    rows.field.add(
+        name=_END_NAME, number=_END_NUMBER, type=_PROTO_NUMBERS["bool"], label=FieldDescriptorProto.LABEL_REPEATED
+    )
+    return _class_in(file, rows.name)
+
+
 def message_class(view: FeatureView) -> type[Message]:
     """A protobuf message class for one view version, in a descriptor pool of its own. Raises DefinitionError."""
+    return _class_in(file_descriptor([view]), message_name(view))
+
+
+def _class_in(file: FileDescriptorProto, name: str) -> type[Message]:
     pool: Any = DescriptorPool()  # its type stubs leave these methods out
-    pool.AddSerializedFile(file_descriptor([view]).SerializeToString())
-    return GetMessageClass(pool.FindMessageTypeByName(f"{PACKAGE}.{message_name(view)}"))
+    pool.AddSerializedFile(file.SerializeToString())
+    return GetMessageClass(pool.FindMessageTypeByName(f"{PACKAGE}.{name}"))
 
 
 def message_name(view: FeatureView) -> str:

@@ -17,6 +17,7 @@ module; the edges wrap what third-party libraries raise. One class per thing a c
     |   |   +-- StoreNotReadyError     Redis is there, and will answer: it loads its data, or fails over
     |   +-- FencedError            another run took over in the middle of this one
     |   +-- StoreRefusedError      Redis answered with an error: password, rights, memory
+    |   +-- StaleError             a view was not synced in time, and the client was told to refuse such
     |   +-- NamespaceError         the namespace belongs to another project, or nothing was ever published there
     +-- StoppedError           a run was told to stop; what it did is remembered
     +-- RequestError           a read asks for what is not served: service, feature, join key
@@ -87,6 +88,10 @@ class FencedError(StoreError):
 
 class StoreRefusedError(StoreError):
     """Redis answered with an error."""
+
+
+class StaleError(StoreError):
+    """A view that was not synced in time, read by a client that refuses such."""
 
 
 class NamespaceError(StoreError):

@@ -15,6 +15,9 @@ from redis.sentinel import MasterNotFoundError
 from syncer.connect import PrimaryAwayError, advice, causes, tls_trouble
 from syncer.errors import StoreError, StoreNotReadyError, StoreRefusedError, StoreUnavailableError
 
+#: All that the library and the socket raise.
+FAILURES = (redis.RedisError, redis.exceptions.RedisClusterException, OSError)
+
 #: What the library makes of an error reply, but for those that say "not now".
 _ANSWERS = (redis.AuthenticationError, redis.ResponseError)
 
@@ -29,10 +32,7 @@ def translated(address: str, key: str | None = None) -> Iterator[None]:
             f"the Redis Cluster at {address} is down: {error}", "see which of its nodes are missing: CLUSTER NODES"
         ) from error
     except redis.exceptions.AskError as error:  # MOVED too
-        raise StoreRefusedError(
-            f"Redis at {address} is one node of a Cluster, and what is asked for is on another",
-            "give the URL of a Cluster: redis+cluster://host:port,host:port",
-        ) from error
+        raise _one_node(address) from error
     except _ANSWERS as error:
         raise refused(words_of(error), address, key) from error
     except redis.BusyLoadingError as error:
@@ -86,6 +86,8 @@ _HINTS = {
 def refused(words: str, address: str, key: str | bytes | None = None) -> StoreError:
     """An error reply as an error; ``key``: what the command was about."""
     words = words.removeprefix("EXECABORT ").removeprefix("Transaction discarded because of: ")
+    if words.startswith(("MOVED ", "ASK ")):
+        return _one_node(address)
     if words.startswith("LOADING"):
         return StoreNotReadyError(f"Redis at {address} is still loading its data", "try again in a moment")
     if words.startswith(("NOAUTH", "WRONGPASS", "AUTH", "invalid username", "Authentication required")):
@@ -93,3 +95,10 @@ def refused(words: str, address: str, key: str | bytes | None = None) -> StoreEr
     hint = next((hint for start, hint in _HINTS.items() if words.startswith(start)), "see the Redis documentation")
     name = key.decode(errors="replace") if isinstance(key, bytes) else key
     return StoreRefusedError(f"Redis at {address} refused{f' the key {name}' if name else ''}: {words}", hint)
+
+
+def _one_node(address: str) -> StoreRefusedError:
+    return StoreRefusedError(
+        f"Redis at {address} is one node of a Cluster, and what is asked for is on another",
+        "give the URL of a Cluster: redis+cluster://host:port,host:port",
+    )

@@ -1,53 +1,326 @@
-"""Redis as the reading client sees it: fields of hashes, in one round trip.
+"""Redis as the reading client sees it: values of keys, and fields of hashes, in one round trip; sync and async.
 
-Knows connections and the library's pipeline, also that of a Cluster; knows nothing of features.
+Knows connections, and how a read survives one that broke; knows nothing of features. The library connects, logs in and
+finds primaries and replicas. What is then said on a connection are bytes of ``resp``, because a pipeline of the library
+takes several times as long as the server; a Cluster's is used as it is, since it follows slots that move.
+
+Requests of many keys are cut into parts. The next part is on its way while the replies to the last one are read, and
+neither side ever holds more than two parts in buffers.
 """
 
 from __future__ import annotations
 
+import asyncio
+import os
+import sys
 import threading
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import redis
 
-from syncer.connect import locate
-from syncer.failure import refused, translated, words_of
+from syncer.connect import TIMEOUT_SECONDS, locate
+from syncer.failure import FAILURES, refused, translated, words_of
+from syncer.resp import Answers, hmget
+
+if sys.version_info >= (3, 11, 3):
+    from asyncio import timeout as _limited
+else:
+    # The Redis library brings it along there.
+    from async_timeout import timeout as _limited  # type: ignore[import-not-found,no-redef,unused-ignore]
+
+_T = TypeVar("_T")
+
+#: Keys in one part of a request.
+_PART = 512
+
+#: Bytes taken from a connection at once.
+_CHUNK = 1 << 17
+
+#: A read changes nothing, so one whose connection broke is made again, on a new connection, up to so many times in all.
+_ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """HMGET of the same fields of each key; without fields, GET of each key."""
+
+    keys: Sequence[bytes]
+    fields: Sequence[bytes] = ()
+
+
+#: Values in the order of the keys, and of the fields of each key; None where there is none.
+Values = list["bytes | None"]
+
+#: What a use of Redis looks like without the I/O: it yields what it wants to have fetched, and is sent the values.
+Steps = Generator[Sequence[Fetch], list[Values], _T]
 
 
 class Fetcher:
-    """The Redis of a URL. Connects when first used; safe to share between threads."""
+    """The Redis of a URL. Connects when first used; safe to share between threads, and by processes that are forked."""
 
-    def __init__(self, url: str, timeout: float) -> None:
-        """``url``: in one of the forms of ``syncer.connect``; ``timeout``: seconds. Raises StoreError."""
-        self._place = locate(url, timeout)
-        self._connected: Any = None
+    def __init__(self, url: str, timeout: float = TIMEOUT_SECONDS, *, replicas: bool = False) -> None:
+        """``url``: in one of the forms of ``syncer.connect``; ``timeout``: seconds without progress; ``replicas``: read
+        from those of a Sentinel service or a Cluster. Raises StoreError for a URL that cannot be used.
+        """
+        self._place = locate(url, timeout, replicas=replicas)
         self._lock = threading.Lock()
+        self._connected: Any = None
+        self._idle: list[Any] = []
+        self._process = os.getpid()
         self.address = self._place.address
 
-    @property
+    def run(self, steps: Steps[_T]) -> _T:
+        """What ``steps`` returns, after fetching what it yields. Raises StoreError."""
+        try:
+            wanted = next(steps)
+            while True:
+                wanted = steps.send(self.fetch(wanted))
+        except StopIteration as end:
+            result: _T = end.value
+            return result
+
+    def fetch(self, wanted: Sequence[Fetch]) -> list[Values]:
+        """The values of each; all in one round trip, per node of a Cluster."""
+        try:
+            if self._place.kind == "cluster":
+                return self._from_nodes(wanted)
+            exchange = _Exchange(wanted)
+            for attempt in range(_ATTEMPTS):
+                if self._attempt(exchange, last=attempt + 1 == _ATTEMPTS):
+                    break
+                exchange = _Exchange(wanted)
+        except FAILURES as error:
+            with translated(self.address):
+                raise error
+        return exchange.values(self.address)
+
+    def close(self) -> None:
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.disconnect()
+        if self._connected is not None:
+            self._connected.close()
+
+    def _attempt(self, exchange: _Exchange, *, last: bool) -> bool:
+        """False: the connection broke, and trying again makes sense."""
+        connection = self._connection()
+        try:
+            socket = connection._sock
+            for part in exchange.parts():
+                if part:
+                    socket.sendall(part)
+                elif chunk := socket.recv(_CHUNK):
+                    exchange.feed(chunk)
+                else:
+                    raise redis.ConnectionError("Redis closed the connection")
+        except BaseException as error:
+            self._drop(connection)  # replies may be outstanding: nobody else may read them as theirs
+            if last or not _broken(error):
+                raise
+            # What broke one connection, a restart or a failover, has broken those that lie idle too.
+            idle, self._idle = self._idle, []
+            for each in idle:
+                self._drop(each)
+            return False
+        self._idle.append(connection)
+        return True
+
+    def _connection(self) -> Any:
+        if self._process != os.getpid():  # a forked process must not speak on its parent's connections
+            self._process, self._idle, self._connected = os.getpid(), [], None
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._client().connection_pool.get_connection()
+
+    def _drop(self, connection: Any) -> None:
+        connection.disconnect()
+        self._client().connection_pool.release(connection)
+
     def _client(self) -> Any:
-        with self._lock, translated(self.address):
+        with self._lock:
             if self._connected is None:
                 self._connected = self._place.connect()
             return self._connected
 
-    def close(self) -> None:
+    def _from_nodes(self, wanted: Sequence[Fetch]) -> list[Values]:
+        with self._client().pipeline(transaction=False) as pipe:
+            for command in _commands(wanted):
+                pipe.execute_command(*command)
+            return _gathered(wanted, pipe.execute(raise_on_error=False), self.address)
+
+
+class AsyncFetcher:
+    """The same for asyncio: to be used by the tasks of one event loop at a time."""
+
+    def __init__(self, url: str, timeout: float = TIMEOUT_SECONDS, *, replicas: bool = False) -> None:
+        """As ``Fetcher``."""
+        self._place = locate(url, timeout, replicas=replicas)
+        self._timeout = timeout
+        self._connected: Any = None
+        self._idle: list[Any] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.address = self._place.address
+
+    async def run(self, steps: Steps[_T]) -> _T:
+        try:
+            wanted = next(steps)
+            while True:
+                wanted = steps.send(await self.fetch(wanted))
+        except StopIteration as end:
+            result: _T = end.value
+            return result
+
+    async def fetch(self, wanted: Sequence[Fetch]) -> list[Values]:
+        try:
+            if self._place.kind == "cluster":
+                return await self._from_nodes(wanted)
+            exchange = _Exchange(wanted)
+            for attempt in range(_ATTEMPTS):
+                if await self._attempt(exchange, last=attempt + 1 == _ATTEMPTS):
+                    break
+                exchange = _Exchange(wanted)
+        except asyncio.TimeoutError as error:  # Python 3.10 has two of the name
+            with translated(self.address):
+                raise TimeoutError(*error.args) from error
+        except FAILURES as error:
+            with translated(self.address):
+                raise error
+        return exchange.values(self.address)
+
+    async def close(self) -> None:
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            await connection.disconnect()
         if self._connected is not None:
-            self._connected.close()
+            await self._connected.aclose()
 
-    def get(self, key: str) -> bytes | None:
-        with translated(self.address, key):
-            value: bytes | None = self._client.get(key)
-            return value
+    async def _attempt(self, exchange: _Exchange, *, last: bool) -> bool:
+        connection = await self._connection()
+        try:
+            for part in exchange.parts():
+                async with _limited(self._timeout):
+                    if part:
+                        connection._writer.write(part)
+                        await connection._writer.drain()
+                    elif chunk := await connection._reader.read(_CHUNK):
+                        exchange.feed(chunk)
+                    else:
+                        raise redis.ConnectionError("Redis closed the connection")
+        except BaseException as error:
+            await self._drop(connection)
+            if last or not _broken(error):
+                raise
+            idle, self._idle = self._idle, []
+            for each in idle:
+                await self._drop(each)
+            return False
+        self._idle.append(connection)
+        return True
 
-    def read(self, wanted: Sequence[tuple[str, Sequence[str]]]) -> list[list[bytes | None]]:
-        """For each (key, fields) the fields' values; all in one round trip."""
-        with translated(self.address), self._client.pipeline(transaction=False) as pipe:
-            for key, fields in wanted:
-                pipe.execute_command("HMGET", key, *fields)
-            replies: list[Any] = pipe.execute(raise_on_error=False)
-        for (key, _), reply in zip(wanted, replies, strict=True):
-            if isinstance(reply, redis.ResponseError):
-                raise refused(words_of(reply), self.address, key)
-        return replies
+    async def _connection(self) -> Any:
+        if self._loop is not asyncio.get_running_loop():  # connections belong to the loop that made them
+            self._loop, self._idle, self._connected = asyncio.get_running_loop(), [], None
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return await self._client().connection_pool.get_connection()
+
+    async def _drop(self, connection: Any) -> None:
+        await connection.disconnect(nowait=True)
+        await self._client().connection_pool.release(connection)
+
+    def _client(self) -> Any:
+        if self._connected is None:
+            self._connected = self._place.connect_async()
+        return self._connected
+
+    async def _from_nodes(self, wanted: Sequence[Fetch]) -> list[Values]:
+        if self._loop is not asyncio.get_running_loop():
+            self._loop, self._connected = asyncio.get_running_loop(), None
+        pipe = self._client().pipeline()
+        for command in _commands(wanted):
+            pipe.execute_command(*command)
+        return _gathered(wanted, await pipe.execute(raise_on_error=False), self.address)
+
+
+class _Exchange:
+    """What is said on a connection to fetch something, without the connection."""
+
+    def __init__(self, wanted: Sequence[Fetch]) -> None:
+        self._parts = [
+            (position, Fetch(fetch.keys[start : start + _PART], fetch.fields) if len(fetch.keys) > _PART else fetch)
+            for position, fetch in enumerate(wanted)
+            for start in range(0, len(fetch.keys), _PART)
+        ]
+        self._answers = Answers([(len(part.keys), len(part.fields)) for _, part in self._parts])
+        self._whole = all(0 < len(fetch.keys) <= _PART for fetch in wanted)
+        self._wanted = wanted
+
+    def parts(self) -> Iterator[bytes]:
+        """Bytes to send; empty: receive some, and ``feed`` them."""
+        behind: list[int] = []  # how many requests are answered when the parts on their way are
+        for request, sent in self._requests():
+            yield request
+            behind.append(sent)
+            while len(behind) > 1 and self._answers.complete < behind[0]:
+                yield b""
+            del behind[:-1]
+        while self._answers.complete < len(self._parts):
+            yield b""
+
+    def feed(self, chunk: bytes) -> None:
+        try:
+            self._answers.feed(chunk)
+        except ValueError as error:
+            raise redis.InvalidResponse(str(error)) from error
+
+    def values(self, address: str) -> list[Values]:
+        """When all was fed. Raises StoreError, naming the key, where Redis refused."""
+        if self._answers.refused:
+            request, key, words = self._answers.refused[0]
+            raise refused(words, address, self._parts[request][1].keys[key])
+        if self._whole:
+            return self._answers.values
+        values: list[Values] = [[] for _ in self._wanted]
+        for (position, _), some in zip(self._parts, self._answers.values, strict=True):
+            values[position] += some
+        return values
+
+    def _requests(self) -> Iterator[tuple[bytes, int]]:
+        """(bytes, requests until then); small ones go together."""
+        gathered, keys = [], 0
+        for number, (_, part) in enumerate(self._parts, 1):
+            gathered.append(hmget(part.keys, part.fields))
+            keys += len(part.keys)
+            if keys >= _PART or number == len(self._parts):
+                yield b"".join(gathered), number
+                gathered, keys = [], 0
+
+
+def _broken(error: BaseException) -> bool:
+    """Whether a connection broke, rather than that nobody answers on it."""
+    return isinstance(error, redis.ConnectionError | OSError) and not isinstance(error, TimeoutError)
+
+
+def _commands(wanted: Sequence[Fetch]) -> Iterator[tuple[str | bytes, ...]]:
+    for fetch in wanted:
+        for key in fetch.keys:
+            yield ("HMGET", key, *fetch.fields) if fetch.fields else ("GET", key)
+
+
+def _gathered(wanted: Sequence[Fetch], replies: Sequence[Any], address: str) -> list[Values]:
+    values: list[Values] = []
+    each = iter(replies)
+    for fetch in wanted:
+        found: Values = []
+        for key, reply in zip(fetch.keys, each, strict=False):
+            if isinstance(reply, redis.RedisError):
+                if not isinstance(reply, redis.ResponseError):
+                    raise reply
+                raise refused(words_of(reply), address, key)
+            found += reply if fetch.fields else [reply]
+        values.append(found)
+    return values

@@ -15,6 +15,7 @@ import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timezone
+from typing import Any
 from uuid import UUID
 
 from syncer.errors import RequestError
@@ -25,6 +26,8 @@ from syncer.types import INTEGER_RANGES
 SEPARATOR = "|"
 
 _ESCAPED = re.compile(r"([|:\\])")
+#: What a string may hold that is not itself in a key: characters to escape, and surrogates, which are no UTF-8.
+_UNUSUAL = re.compile(r"[|:\\\ud800-\udfff]")
 _INTEGER = re.compile(r"-?[0-9]{1,40}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 #: ISO 8601 with an offset; Python's own parser takes no 'Z' before 3.11.
@@ -57,6 +60,37 @@ def entity_key(namespace: str, entity: Entity, values: Mapping[str, object]) -> 
     return key_prefix(namespace, entity.name) + SEPARATOR.join(
         escape(_key_part(entity, key.name, key.type, values)) for key in entity.join_keys
     )
+
+
+def entity_keys(
+    namespace: str, entity: Entity, names: Sequence[str], rows: Sequence[Mapping[str, object]]
+) -> list[bytes | None]:
+    """The Redis key of each row, as ``entity_key`` makes it; None where a value is None: a NULL key matches nothing.
+
+    ``names``: what the rows call the join keys, in their order. Raises RequestError as ``canonical_text`` does, and
+    KeyError or TypeError for rows that do not have the names, or are no mappings.
+    """
+    columns = [
+        _key_column([row[name] for row in rows], key.type) for key, name in zip(entity.join_keys, names, strict=True)
+    ]
+    prefix = key_prefix(namespace, entity.name)
+    if len(columns) == 1:
+        return [None if text is None else (prefix + text).encode() for text in columns[0]]
+    return [
+        None if None in texts else (prefix + SEPARATOR.join(texts)).encode() for texts in zip(*columns, strict=True)
+    ]
+
+
+def _key_column(values: list[Any], type_: str) -> list[str | None]:
+    """The escaped canonical text of each value. The usual ones, of Python's own types, are looked at all at once."""
+    types = set(map(type, values))
+    if types == {int} and type_ in INTEGER_RANGES:
+        smallest, largest = INTEGER_RANGES[type_]
+        if smallest <= min(values) and max(values) <= largest:
+            return list(map(str, values))
+    elif types == {str} and type_ == "varchar" and not _UNUSUAL.search("".join(values)):
+        return values
+    return [None if value is None else escape(canonical_text(value, type_)) for value in values]
 
 
 def key_text(values: Sequence[object], types: Sequence[str]) -> str:

@@ -1,174 +1,463 @@
 """Planning and assembling an online read; no I/O.
 
-A plan says which fields of which keys to fetch, each entity once however many rows and views want it. Assembling turns
-the replies into values with a status each. The sync and the async client share all of this.
+A ``ServicePlan`` is made once for each service that is read. It says which fields of which keys a read of some rows has
+to fetch, each entity once however many rows and roles want it, and turns the values that came into ``OnlineFeatures``.
+The sync and the async client share all of this.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, Literal
 
-from syncer.decode import Decoder
-from syncer.errors import NamespaceError, RequestError, closest
-from syncer.feature import FeatureService, FeatureView, is_expired
-from syncer.keyspace import entity_key, field_name
-from syncer.marker import Marker
+from syncer.decode import BatchDecoder, Columns, instant, microseconds
+from syncer.errors import NamespaceError, RequestError, StaleError, StoreError
+from syncer.feature import STALE_FACTOR, Entity, FeatureService, FeatureView, ServiceView, is_stale, oldest_valid
+from syncer.fetch import Fetch, Values
+from syncer.keyspace import entity_key, entity_keys, field_name, markers_key
+from syncer.marker import REVISION, Marker, read_marker
 from syncer.registry import Registry
 
 #: Each value's status.
-PRESENT, NULL, MISSING, EXPIRED = "present", "null", "missing", "expired"
+PRESENT, NULL, MISSING, EXPIRED, STALE = "present", "null", "missing", "expired", "stale"
+
+#: What to make of the values of a view that was not synced in time: say so, withhold them, or raise an error.
+OnStale = Literal["warn", "null", "raise"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# --- what a read gives
+
+
+@dataclass(slots=True)  # not frozen, which takes three times as long to make: each read makes one per view
+class ViewFeatures:
+    """What one view of a service, in one role, gave for N rows."""
+
+    view: FeatureView
+    names: tuple[str, ...]  # of the features in the result: prefix and own name
+    types: tuple[str, ...]
+    as_of: datetime  # the instant whose latest values Redis holds
+    stale: bool  # no sync in 1.5 of the view's intervals
+    withheld: bool  # because it is stale
+    rows: int
+    columns: Columns  # of M stored messages
+    stored: Sequence[int] | None  # per row its message, -1: none; None: row i has message i
+    valid: Sequence[int] | None  # the same without what is expired
+
+    def lists(self) -> Iterator[list[Any]]:
+        """Per feature, N values; None where there is none."""
+        for column in self.columns.features:
+            if self.withheld:
+                yield [None] * self.rows
+            elif self.valid is None:
+                yield list(column[:])
+            else:
+                padded = [*column[:], None]
+                yield [padded[i] for i in self.valid]
+
+    def statuses(self) -> Iterator[list[str]]:
+        """Per feature, N statuses."""
+        there = STALE if self.stale else PRESENT
+        rows = [there] * self.rows
+        for at, row in enumerate(self.stored or ()):
+            if row < 0:
+                rows[at] = MISSING
+        for at, row in enumerate(self.valid or ()):
+            if row < 0 and rows[at] == there:
+                rows[at] = EXPIRED
+        for values in self.lists():
+            yield [
+                NULL if value is None and status == there and not self.withheld else status
+                for value, status in zip(values, rows, strict=True)
+            ]
+
+    def event_times(self) -> list[datetime | None]:
+        """Per row, when what is stored became true, expired or not; None: nothing is stored."""
+        times = [*map(instant, self.columns.event_times), None]
+        return times[:-1] if self.stored is None else [times[i] for i in self.stored]
+
+
 class OnlineFeatures:
     """What a read gave: N rows in the order of the request, one value and one status per feature.
 
-    A status is ``present``; ``null`` (the newest row has no value), ``missing`` (the entity is not online) or
-    ``expired`` (older than its ttl): these three come with the value None.
+    A status is ``present``; ``null`` (the newest row has no value), ``missing`` (the entity is not online), ``expired``
+    (older than its ttl): these three come with the value None; or ``stale`` (there, but its view was not synced in
+    time; None if the client was told to withhold such values).
     """
 
-    service: str  # its id, with the version that answered: departure_delay@2
-    names: tuple[str, ...]
-    values: tuple[tuple[object, ...], ...]  # N rows x len(names)
-    statuses: tuple[tuple[str, ...], ...]  # likewise
-    not_computed: tuple[str, ...] = ()  # on-demand features, which this client leaves to its caller
+    __slots__ = ("_rows", "not_computed", "service", "views")
 
-    def rows(self) -> list[dict[str, object]]:
-        """One {feature: value} per row."""
-        return [dict(zip(self.names, row, strict=True)) for row in self.values]
+    def __init__(
+        self, service: str, views: Sequence[ViewFeatures], rows: int, not_computed: tuple[str, ...] = ()
+    ) -> None:
+        self.service = service  # its id, with the version that answered: departure_delay@2
+        self.views = views  # one per item of the service, in its order
+        self.not_computed = not_computed  # on-demand features, which this client leaves to its caller
+        self._rows = rows
 
-    def to_dict(self) -> dict[str, list[object]]:
+    def __len__(self) -> int:
+        return self._rows
+
+    def __repr__(self) -> str:
+        return f"<OnlineFeatures {self.service}: {self._rows} rows of {', '.join(self.names)}>"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for view in self.views for name in view.names)
+
+    def to_dict(self) -> dict[str, list[Any]]:
         """{feature: [value of each row]}."""
-        return {name: [row[i] for row in self.values] for i, name in enumerate(self.names)}
+        return {name: values for view in self.views for name, values in zip(view.names, view.lists(), strict=True)}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One {feature: value} per row."""
+        names = self.names
+        return [dict(zip(names, row, strict=True)) for row in self.values]
+
+    @property
+    def values(self) -> tuple[tuple[Any, ...], ...]:
+        """N rows x features."""
+        return self._by_row(view.lists() for view in self.views)
+
+    @property
+    def statuses(self) -> tuple[tuple[str, ...], ...]:
+        """N rows x features."""
+        return self._by_row(view.statuses() for view in self.views)
+
+    @property
+    def event_times(self) -> tuple[tuple[datetime | None, ...], ...]:
+        """N rows x features: when the stored value became true, in UTC, expired or not; None: nothing is stored."""
+        return self._by_row([view.event_times()] * len(view.names) for view in self.views)
+
+    def _by_row(self, columns: Iterable[Iterable[list[Any]]]) -> tuple[tuple[Any, ...], ...]:
+        return tuple(zip(*(column for view in columns for column in view), strict=True))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadPlan:
-    """``fetches``: (key, fields), to be answered in this order.
+# --- what to fetch
 
-    ``places``: per row and view, (fetch, field in it), or None where the row names no entity.
+
+@dataclass(frozen=True, slots=True)
+class _Role:
+    """One way in which rows name an entity, and what is read of it by that name."""
+
+    entity: Entity
+    names: tuple[str, ...]  # what the rows call its join keys
+    fields: tuple[bytes, ...]
+    items: tuple[int, ...]  # of the service
+
+
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """What a read asks of one entity: all its keys, each once, and per role the key of each row.
+
+    -1: the row names none; None: row i has key i.
     """
 
-    service: FeatureService
-    views: tuple[FeatureView, ...]  # per view of the service
-    fetches: tuple[tuple[str, tuple[str, ...]], ...]
-    places: tuple[tuple[tuple[int, int] | None, ...], ...]
+    keys: Sequence[bytes]
+    fetches: range  # whose keys they are
+    rows: Sequence[Sequence[int] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPlan:
+    """What one read fetches: the markers first, then entities."""
+
+    rows: int
+    fetches: Sequence[Fetch]
+    entities: Sequence[_Keys]
+
+
+class ServicePlan:
+    """How one service is read from one namespace, as a registry declares it."""
+
+    def __init__(self, registry: Registry, service: FeatureService, namespace: str) -> None:
+        self.service = service
+        self.views = tuple(registry.views[item.view] for item in service.views)
+        self.namespace = namespace
+        fields = [field_name(view.name, view.version) for view in self.views]
+        versions = dict(zip(fields, self.views, strict=True))
+        self.fields, self._versions = tuple(versions), tuple(versions.values())  # each once, of all roles
+        self._seen: tuple[Sequence[bytes | None], Sequence[Marker]] = ([], [])
+        self._markers = Fetch([markers_key(namespace).encode()], [f.encode() for f in (*self.fields, REVISION)])
+        self._entities = _roles(service, self.views)
+        self._items = _items(service, self.views)
+
+    def plan(self, entity_rows: Sequence[Mapping[str, object]]) -> ReadPlan:
+        """What to fetch for N rows. Raises RequestError, naming service and row, for missing or wrong keys."""
+        fetches, entities = [self._markers], []
+        for roles in self._entities:
+            made = [self._keys(role, entity_rows) for role in roles]
+            entities.append(_place(roles, made, fetches))
+        return ReadPlan(len(entity_rows), fetches, entities)
+
+    def _keys(self, role: _Role, rows: Sequence[Mapping[str, object]]) -> list[bytes | None]:
+        try:
+            return entity_keys(self.namespace, role.entity, role.names, rows)
+        except (RequestError, LookupError, TypeError) as error:
+            for position, row in enumerate(rows):
+                self._check_row(position, row)
+            raise RequestError(f"{self.service.id}: the rows cannot be read: {error!r}", _A_MAPPING) from error
+
+    def _check_row(self, position: int, row: object) -> None:
+        """Raises RequestError for what is wrong with one row."""
+        where = f"{self.service.id}, row {position}"
+        if not isinstance(row, Mapping):
+            raise RequestError(f"{where}: {row!r} ({type(row).__name__}) is no mapping", _A_MAPPING)
+        for item, view in zip(self.service.views, self.views, strict=True):
+            names = request_keys(item, view)
+            for name in names.values():
+                if name not in row:
+                    raise RequestError(
+                        f"{where}: '{name}' is missing (it finds {view.id})", f"give {', '.join(self.request_names)}"
+                    )
+            if all(row[name] is not None for name in names.values()):
+                try:
+                    entity_key(self.namespace, view.entity, {key: row[name] for key, name in names.items()})
+                except RequestError as error:
+                    raise RequestError(f"{where}: {error.message}", error.hint) from None
+
+    @property
+    def request_names(self) -> list[str]:
+        """What an entity row has to name, in the order of the service's views."""
+        items = zip(self.service.views, self.views, strict=True)
+        return list(dict.fromkeys(name for item, view in items for name in request_keys(item, view).values()))
+
+    def markers(self, texts: Sequence[bytes | None]) -> Sequence[Marker]:
+        """The markers of ``fields``, from what Redis holds; the same texts are read once.
+
+        Raises NamespaceError when a view was never synced, or not with all the features that the service reads.
+        """
+        seen, markers = self._seen
+        if seen != texts:
+            markers = [
+                self._checked(view, read_marker(field, text))
+                for field, text, view in zip(self.fields, texts, self._versions, strict=True)
+            ]
+            self._seen = texts, markers
+        return markers
+
+    def _checked(self, view: FeatureView, marker: Marker | None) -> Marker:
+        if marker is None or marker.as_of is None:
+            raise NamespaceError(
+                f"{self.service.id}: {view.id} was never completely synced into '{self.namespace}'", "run `syncer sync`"
+            )
+        read = {name for item in self.service.views if item.view == view.id for name in item.features}
+        for feature in view.numbered:
+            if feature.name in read and (feature.number or 0) > marker.complete_through:
+                raise NamespaceError(
+                    f"{self.service.id}: '{feature.name}' of {view.id} is registered, but not yet synced into "
+                    f"'{self.namespace}'",
+                    "run `syncer sync`",
+                )
+        return marker
+
+    def assemble(
+        self,
+        plan: ReadPlan,
+        values: Sequence[Values],
+        markers: Sequence[Marker],
+        now: Callable[[Marker], datetime],
+        on_stale: OnStale,
+    ) -> OnlineFeatures:
+        """The features of a read. ``values``: of the plan's fetches; ``markers``: of ``fields``.
+
+        ``now``: the instant that ttl and staleness of a view are judged by. Raises StoreError for a message that cannot
+        be read, naming its key, and StaleError.
+        """
+        by_field = dict(zip(self.fields, markers, strict=True))
+        found: dict[int, ViewFeatures] = {}
+        for roles, asked in zip(self._entities, plan.entities, strict=True):
+            stored: dict[str, _Stored] = {}
+            for role, rows in zip(roles, asked.rows, strict=True):
+                for position in role.items:
+                    item = self._items[position]
+                    marker = by_field[item.field]
+                    if item.field not in stored:
+                        messages = _messages(item.field.encode(), asked, plan.fetches, values)
+                        stored[item.field] = self._decode(item, messages, asked.keys, now(marker))
+                    found[position] = self._view(
+                        item, stored[item.field], rows, plan.rows, marker, now(marker), on_stale
+                    )
+        return OnlineFeatures(
+            self.service.id,
+            [found[position] for position in range(len(self._items))],
+            plan.rows,
+            tuple(feature.name for feature in self.service.on_demand),
+        )
+
+    def _decode(self, item: _Item, messages: Values, keys: Sequence[bytes], now: datetime) -> _Stored:
+        places: list[int] | None = None
+        there: Sequence[Any] = messages
+        if None in messages:
+            present = [(key, message) for key, message in zip(keys, messages, strict=True) if message is not None]
+            keys, there = [key for key, _ in present], [message for _, message in present]
+            count = iter(range(len(there)))
+            places = [-1 if message is None else next(count) for message in messages]
+        try:
+            columns = item.decoder.decode(there, keys)
+        except StoreError as error:
+            raise StoreError(f"{self.service.id}: {error.message}", error.hint) from error
+        oldest = microseconds(oldest_valid(item.view.ttl, now)) if item.view.ttl is not None else None
+        if oldest is None or not there or min(columns.event_times) >= oldest:
+            return _Stored(columns, places, places)
+        times = columns.event_times
+        valid = [at if at >= 0 and times[at] >= oldest else -1 for at in (places or range(len(times)))]
+        return _Stored(columns, places, valid)
+
+    def _view(
+        self,
+        item: _Item,
+        stored: _Stored,
+        rows: Sequence[int] | None,
+        count: int,
+        marker: Marker,
+        now: datetime,
+        on_stale: OnStale,
+    ) -> ViewFeatures:
+        as_of = marker.as_of
+        assert as_of is not None  # check_markers
+        stale = is_stale(as_of, item.view.expected_every, now)
+        if stale and on_stale == "raise":
+            raise StaleError(
+                f"{self.service.id}: {item.view.id} was last synced at {as_of:%Y-%m-%dT%H:%M:%SZ}, which is longer ago "
+                f"than {STALE_FACTOR} times {item.view.expected_every}",
+                "see why `syncer sync` does not run; FeatureClient(on_stale='warn') serves what is there",
+            )
+        at = _through(rows, stored.stored)
+        return ViewFeatures(
+            view=item.view,
+            names=item.names,
+            types=item.types,
+            as_of=as_of,
+            stale=stale,
+            withheld=stale and on_stale == "null",
+            rows=count,
+            columns=Columns(stored.columns.event_times, [stored.columns.features[i] for i in item.columns]),
+            stored=at,
+            valid=at if stored.valid is stored.stored else _through(rows, stored.valid),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """One item of a service: a view in one role."""
+
+    view: FeatureView
+    field: str
+    decoder: BatchDecoder  # of all that the service reads of the view
+    columns: tuple[int, ...]  # which of the decoder's are the item's
+    names: tuple[str, ...]
+    types: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Stored:
+    """A view's messages for the keys of an entity; per key its message, -1: none, as in ``ViewFeatures``."""
+
+    columns: Columns
+    stored: Sequence[int] | None
+    valid: Sequence[int] | None
+
+
+def _items(service: FeatureService, views: Sequence[FeatureView]) -> list[_Item]:
+    read: dict[str, dict[str, None]] = {}
+    for item in service.views:
+        read.setdefault(item.view, {}).update(dict.fromkeys(item.features))
+    decoders = {view.id: BatchDecoder(view, list(read[view.id])) for view in views}
+    found = []
+    for item, view in zip(service.views, views, strict=True):
+        types = {feature.name: feature.type for feature in view.features}
+        found.append(
+            _Item(
+                view=view,
+                field=field_name(view.name, view.version),
+                decoder=decoders[view.id],
+                columns=tuple(list(read[view.id]).index(name) for name in item.features),
+                names=tuple(item.prefix + name for name in item.features),
+                types=tuple(types[name] for name in item.features),
+            )
+        )
+    return found
+
+
+def _roles(service: FeatureService, views: Sequence[FeatureView]) -> list[list[_Role]]:
+    """The roles of each entity."""
+    items: dict[Entity, dict[tuple[str, ...], list[int]]] = {}
+    for position, (item, view) in enumerate(zip(service.views, views, strict=True)):
+        names = tuple(request_keys(item, view).values())
+        items.setdefault(view.entity, {}).setdefault(names, []).append(position)
+    fields = [field_name(view.name, view.version).encode() for view in views]
+    return [
+        [_Role(entity, names, tuple(dict.fromkeys(fields[i] for i in of)), tuple(of)) for names, of in roles.items()]
+        for entity, roles in items.items()
+    ]
+
+
+def _place(roles: Sequence[_Role], made: Sequence[Sequence[bytes | None]], fetches: list[Fetch]) -> _Keys:
+    """Adds what to fetch for one entity. ``made``: per role the key of each row."""
+    first = len(fetches)
+    if len(roles) == 1:
+        (keys,) = made
+        wanted: dict[Any, Any] = dict.fromkeys(keys)
+        if len(wanted) == len(keys) and None not in wanted:
+            fetches.append(Fetch(keys, roles[0].fields))  # type: ignore[arg-type]  # none of them is None
+            return _Keys(keys, range(first, first + 1), [None])  # type: ignore[arg-type]
+        wanted.pop(None, None)
+        fetches.append(Fetch(list(wanted), roles[0].fields))
+    else:
+        wanted = {}
+        for number, each in enumerate(made):
+            for key in each:
+                wanted[key] = wanted.get(key, 0) | 1 << number
+        wanted.pop(None, None)
+        by_fields: dict[tuple[bytes, ...], list[bytes]] = {}
+        for key, numbers in wanted.items():
+            every = (field for number, role in enumerate(roles) if numbers >> number & 1 for field in role.fields)
+            by_fields.setdefault(tuple(dict.fromkeys(every)), []).append(key)
+        fetches += [Fetch(keys, fields) for fields, keys in by_fields.items()]
+    place = {key: at for at, key in enumerate(wanted)}
+    return _Keys(list(wanted), range(first, len(fetches)), [[place.get(key, -1) for key in each] for each in made])
+
+
+def _messages(field: bytes, asked: _Keys, fetches: Sequence[Fetch], values: Sequence[Values]) -> Values:
+    """What each key has in ``field``; None where nothing is, or nobody asks."""
+    if len(asked.fetches) == 1:
+        (number,) = asked.fetches
+        fields = fetches[number].fields
+        return values[number][fields.index(field) :: len(fields)]
+    found: dict[bytes, bytes | None] = {}
+    for number in asked.fetches:
+        fields = fetches[number].fields
+        if field in fields:
+            found.update(zip(fetches[number].keys, values[number][fields.index(field) :: len(fields)], strict=True))
+    return [found.get(key) for key in asked.keys]
+
+
+def _through(rows: Sequence[int] | None, keys: Sequence[int] | None) -> Sequence[int] | None:
+    """Row to key to message: row to message."""
+    if rows is None or keys is None:
+        return keys if rows is None else rows
+    padded = [*keys, -1]
+    return [padded[at] for at in rows]
+
+
+def request_keys(item: ServiceView, view: FeatureView) -> dict[str, str]:
+    """{join key: what a row of the request calls it}."""
+    return {key.name: item.keys.get(key.name, key.name) for key in view.entity.join_keys}
 
 
 def find_service(services: Mapping[str, FeatureService], wanted: str) -> FeatureService:
     """'departure_delay@1' -> that version of ``services``; 'departure_delay' -> the latest. Raises RequestError."""
     named = [service for service in services.values() if wanted in (service.id, service.name)]
     if not named:
-        raise RequestError(f"there is no feature service '{wanted}'", closest(wanted, services, "there are"))
+        close = difflib.get_close_matches(wanted, services, n=1)
+        raise RequestError(
+            f"there is no feature service '{wanted}'",
+            f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(sorted(services)) or 'none'}",
+        )
     return max(named, key=lambda service: service.version)
 
 
-def plan_read(
-    registry: Registry, service: FeatureService, namespace: str, entity_rows: Sequence[Mapping[str, object]]
-) -> ReadPlan:
-    """What to fetch for ``entity_rows``. Raises RequestError, naming service and row, for missing or wrong keys."""
-    views = tuple(registry.views[read.view] for read in service.views)
-    wanted: dict[str, dict[str, int]] = {}  # key -> field -> place in its fetch
-    found: list[list[tuple[str, int] | None]] = []
-    for position, row in enumerate(entity_rows):
-        placed: list[tuple[str, int] | None] = []
-        for read, view in zip(service.views, views, strict=True):
-            names = {key.name: read.keys.get(key.name, key.name) for key in view.entity.join_keys}
-            for name in names.values():
-                if name not in row:
-                    raise RequestError(
-                        f"{service.id}, row {position}: '{name}' is missing (it finds {view.id})",
-                        f"give {', '.join(request_names(registry, service))}",
-                    )
-            if any(row[name] is None for name in names.values()):
-                placed.append(None)  # a NULL key matches nothing, as in training
-                continue
-            try:
-                key = entity_key(namespace, view.entity, {key: row[name] for key, name in names.items()})
-            except RequestError as error:
-                raise RequestError(f"{service.id}, row {position}: {error.message}", error.hint) from None
-            fields = wanted.setdefault(key, {})
-            placed.append((key, fields.setdefault(field_name(view.name, view.version), len(fields))))
-        found.append(placed)
-    order = {key: i for i, key in enumerate(wanted)}
-    return ReadPlan(
-        service=service,
-        views=views,
-        fetches=tuple((key, tuple(fields)) for key, fields in wanted.items()),
-        places=tuple(tuple(at and (order[at[0]], at[1]) for at in placed) for placed in found),
-    )
-
-
-def request_names(registry: Registry, service: FeatureService) -> list[str]:
-    """What an entity row of ``service`` has to name, in the order of its views."""
-    names = (
-        read.keys.get(key.name, key.name)
-        for read in service.views
-        for key in registry.views[read.view].entity.join_keys
-    )
-    return list(dict.fromkeys(names))
-
-
-def check_markers(plan: ReadPlan, markers: Mapping[str, Marker | None], namespace: str) -> None:
-    """Raises NamespaceError when a view of the plan was never synced, or not with all the features asked for."""
-    for read, view in zip(plan.service.views, plan.views, strict=True):
-        marker = markers.get(field_name(view.name, view.version))
-        if marker is None or marker.as_of is None:
-            raise NamespaceError(
-                f"{plan.service.id}: {view.id} was never completely synced into '{namespace}'", "run `syncer sync`"
-            )
-        for feature in view.numbered:
-            if feature.name in read.features and (feature.number or 0) > marker.complete_through:
-                raise NamespaceError(
-                    f"{plan.service.id}: '{feature.name}' of {view.id} is registered, but not yet synced into "
-                    f"'{namespace}'",
-                    "run `syncer sync`",
-                )
-
-
-def assemble(
-    plan: ReadPlan,
-    replies: Sequence[Sequence[bytes | None]],
-    decoders: Mapping[str, Decoder],
-    now: Mapping[str, datetime],
-) -> OnlineFeatures:
-    """The values of a read. ``replies``: per fetch, per field; ``decoders`` and ``now``: by view id."""
-    decoded: dict[tuple[tuple[int, int] | None, str], tuple[dict[str, object], str]] = {}
-    values: list[tuple[object, ...]] = []
-    statuses: list[tuple[str, ...]] = []
-    for placed in plan.places:
-        row_values: list[object] = []
-        row_statuses: list[str] = []
-        for read, view, at in zip(plan.service.views, plan.views, placed, strict=True):
-            if (at, view.id) not in decoded:
-                message = None if at is None else replies[at[0]][at[1]]
-                decoded[at, view.id] = _decode(message, view, decoders[view.id], now[view.id])
-            features, status = decoded[at, view.id]
-            for name in read.features:
-                value = features.get(name)
-                row_values.append(value)
-                row_statuses.append(NULL if status == PRESENT and value is None else status)
-        values.append(tuple(row_values))
-        statuses.append(tuple(row_statuses))
-    return OnlineFeatures(
-        service=plan.service.id,
-        names=tuple(_names(plan.service)),
-        values=tuple(values),
-        statuses=tuple(statuses),
-        not_computed=tuple(feature.name for feature in plan.service.on_demand),
-    )
-
-
-def _decode(message: bytes | None, view: FeatureView, decoder: Decoder, now: datetime) -> tuple[dict[str, object], str]:
-    if message is None:
-        return {}, MISSING
-    event_time, features = decoder.decode(message)
-    return ({}, EXPIRED) if is_expired(event_time, view.ttl, now) else (features, PRESENT)
-
-
-def _names(service: FeatureService) -> Iterator[str]:
-    for read in service.views:
-        for name in read.features:
-            yield read.prefix + name
+_A_MAPPING = "give one mapping per row: [{'origin': 'EWR', ...}]; of a pandas frame, frame.to_dict('records')"

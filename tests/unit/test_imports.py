@@ -38,6 +38,7 @@ ARRAYS = {"audit", "batch", "content", "encode", "frames", "mirror", "namespace"
 
 #: Each library, and the only modules that import it.
 LIBRARIES: dict[str, set[str]] = {
+    "async_timeout": {"fetch"},  # it comes with redis where Python has no asyncio.timeout yet
     "click": {"cli"},
     "dbt": {"project"},
     "dbt_common": {"project"},
