@@ -11,28 +11,16 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from syncer.declarations import DeclaredView
 from syncer.errors import DefinitionError, RegistryError
+from syncer.project import Compiled
 from syncer.sql.changes import View
 from syncer.sql.queries import Node
 from syncer.sql.text import Unclear, name_of, plain_name, with_node_names, words_of
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Compiled:
-    """What dbt made of a project without looking at a warehouse, by unique id.
-
-    sql: of models and snapshots, as a first run or a full refresh would send it. later: of incremental models, as every
-    later run would.
-    """
-
-    manifest: dict[str, Any]
-    sql: Mapping[str, str]
-    later: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

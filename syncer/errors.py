@@ -9,6 +9,8 @@ module; the edges wrap what third-party libraries raise. One class per thing a c
     +-- DefinitionError        a feature view or service is declared wrongly
     |   +-- UnsupportedTypeError   a column type that has no online form
     +-- RegistryError          the registry and the project disagree
+    |   +-- RefusedError           changes that would break models, one problem each
+    |   +-- ValueChangeError       a served feature would get other values
     +-- WarehouseError         the warehouse cannot be read
     |   +-- WarehouseLockedError   another process holds the DuckDB file
     +-- DataError              the rows themselves cannot be served: empty view, duplicate or NULL keys
@@ -26,7 +28,7 @@ module; the edges wrap what third-party libraries raise. One class per thing a c
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class SyncerError(Exception):
@@ -56,6 +58,23 @@ class UnsupportedTypeError(DefinitionError):
 
 class RegistryError(SyncerError):
     """The registry and the project disagree."""
+
+
+class RefusedError(RegistryError):
+    """All that keeps a registry from being written, in ``problems``; the message is that of the first."""
+
+    def __init__(self, problems: Sequence[SyncerError]) -> None:
+        super().__init__(problems[0].message, problems[0].hint)
+        self.problems = tuple(problems)
+
+
+class ValueChangeError(RegistryError):
+    """Served features would get other values. ``diff``: of their SQL; ``retrain``: who was trained on them."""
+
+    def __init__(self, message: str, hint: str, diff: str, retrain: Sequence[str]) -> None:
+        super().__init__(message, hint)
+        self.diff = diff
+        self.retrain = tuple(retrain)
 
 
 class WarehouseError(SyncerError):

@@ -11,7 +11,7 @@ import os
 import re
 import traceback
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 from syncer.declarations import Declarations, read_declarations
-from syncer.definition import Compiled
 from syncer.errors import ProjectError, RequestError
 from syncer.manifest import check_fresh, check_target, load_manifest
 from syncer.profile import Target, plain_target
@@ -249,38 +248,72 @@ def compile_sql(project: Project, jinja: str, target: str | None) -> str:
 COMPILE_CLOCK = "2000-01-01T00:00:00Z"
 
 
-def compile_feature_views(project: Project, target: str | None) -> Compiled:
-    """What dbt makes of the feature views and all above them now, whatever was run or parsed before.
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A project as dbt parsed it just now: ``graph`` for dbt, ``manifest`` as it would be in manifest.json."""
 
-    Nothing is asked of a warehouse, and none is needed. In a target folder of its own, so that dbt's cache of the
-    parsed project stays warm beside that of other runs. ``target``: as it was given. Raises ProjectError, mostly in
-    dbt's words.
+    graph: Any
+    manifest: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """What dbt made of a project without looking at a warehouse, by unique id.
+
+    sql: of models and snapshots, as a first run or a full refresh would send it. later: of incremental models, as every
+    later run would.
     """
+
+    manifest: dict[str, Any]
+    sql: Mapping[str, str]
+    later: Mapping[str, str] = field(default_factory=dict)
+
+
+def parse_project(project: Project, target: str | None) -> Parsed:
+    """The project as its files are now, whatever dbt has parsed before. ``target``: as it was given.
+
+    With the gate's clock, in a target folder of its own, so that dbt's cache of what it parsed stays warm. Raises
+    ProjectError in dbt's words.
+    """
+    with _dbt_for_gate():
+        graph = _gate_run(project, target, None, "parse")
+        return Parsed(graph, graph.writable_manifest().to_dict(omit_none=False))
+
+
+def compile_feature_views(project: Project, target: str | None, parsed: Parsed | None = None) -> Compiled:
+    """What dbt makes of the feature views and all above them. Nothing is asked of a warehouse, and none is needed.
+
+    Raises ProjectError, mostly in dbt's words, for a model that does not compile or asks the warehouse while it does.
+    """
+    parsed = parsed or parse_project(project, target)
+    graph = parsed.graph
+    with _dbt_for_gate():
+        models = [node for node in graph.nodes.values() if node.resource_type == "model"]
+        views = [node for node in models if (node.config.meta or {}).get("feature_view")]
+        python = [node for node in models if node.language != "sql"]  # dbt cannot compile them by themselves
+        _say_incremental(graph, "false")
+        sql = _compiled(project, target, graph, views, python, above=True)
+        later = [node for node in models if node.config.materialized == "incremental" and node.unique_id in sql]
+        for node in later:  # dbt holds them for done
+            node.compiled, node.extra_ctes, node.extra_ctes_injected = False, [], False
+        _say_incremental(graph, "execute")
+        return Compiled(manifest=parsed.manifest, sql=sql, later=_compiled(project, target, graph, later))
+
+
+@contextmanager
+def _dbt_for_gate() -> Iterator[None]:
     here = Path.cwd()  # dbt changes it
-    with _dbt_errors("compile the feature views", "see what `dbt compile` says"), redirect_stdout(StringIO()):
-        try:
-            manifest = _gate_run(project, target, None, "parse")
-            models = [node for node in manifest.nodes.values() if node.resource_type == "model"]
-            views = [node for node in models if (node.config.meta or {}).get("feature_view")]
-            python = [node for node in models if node.language != "sql"]  # dbt cannot compile them by themselves
-            _say_incremental(manifest, "false")
-            sql = _compiled(project, target, manifest, views, python, above=True)
-            incremental = [
-                node for node in models if node.config.materialized == "incremental" and node.unique_id in sql
-            ]
-            _say_incremental(manifest, "execute")
-            for node in incremental:  # dbt holds them for done
-                node.compiled, node.extra_ctes, node.extra_ctes_injected = False, [], False
-            later = _compiled(project, target, manifest, incremental)
-            return Compiled(manifest=manifest.writable_manifest().to_dict(omit_none=False), sql=sql, later=later)
-        finally:
-            os.chdir(here)
+    try:
+        with _dbt_errors("compile the feature views", "see what `dbt compile` says"), redirect_stdout(StringIO()):
+            yield
+    finally:
+        os.chdir(here)
 
 
 def _compiled(
     project: Project,
     target: str | None,
-    manifest: Any,
+    graph: Any,
     nodes: list[Any],
     without: Sequence[Any] = (),
     *,
@@ -293,24 +326,24 @@ def _compiled(
     command += ["--full-refresh"] if above else []
     command += ["--select", *(f"{'+' if above else ''}fqn:{'.'.join(node.fqn)}" for node in nodes)]
     command += ["--exclude", *(f"fqn:{'.'.join(node.fqn)}" for node in without)] if without else []
-    done = _gate_run(project, target, manifest, *command)
+    done = _gate_run(project, target, graph, *command)
     return {result.node.unique_id: result.node.compiled_code or "" for result in done.results}
 
 
-def _say_incremental(manifest: Any, answer: str) -> None:
+def _say_incremental(graph: Any, answer: str) -> None:
     """What ``is_incremental`` says from now on; dbt's own looks whether the table is there."""
-    for macro in manifest.macros.values():
+    for macro in graph.macros.values():
         if macro.name == "is_incremental":
             macro.macro_sql = f"{{% macro is_incremental() %}}{{{{ return({answer}) }}}}{{% endmacro %}}"
 
 
-def _gate_run(project: Project, target: str | None, manifest: Any, *command: str) -> Any:
+def _gate_run(project: Project, target: str | None, graph: Any, *command: str) -> Any:
     from dbt.cli.main import dbtRunner
 
     options = ["--project-dir", str(project.folder), "--profiles-dir", str(project.profiles_folder), "--no-write-json"]
     options += ["--target-path", str(project.manifest_path.parent / "gate")]
     options += ["--vars", json.dumps({"feature_warehouse_now": COMPILE_CLOCK})]
-    done = dbtRunner(manifest=manifest).invoke(
+    done = dbtRunner(manifest=graph).invoke(
         ["--quiet", "--log-level-file", "none", *command, *options, *(["--target", target] if target else [])]
     )
     if done.exception is not None:

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,15 +37,29 @@ _T = TypeVar("_T")
 FIRST_NUMBER = 2
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Fix:
+    """Values of a served view version that were changed without a new one, on purpose."""
+
+    on: date
+    view: str
+    features: tuple[str, ...]
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """What is served: views with their numbered features only, services, and the ids that will not come back."""
+    """What is served: views with their numbered features only, services, and the ids that will not come back.
+
+    ``fixes`` stand in the file alone; readers of the document in Redis have no use for them.
+    """
 
     project: str
     views: Mapping[str, FeatureView] = field(default_factory=dict)  # by view id
     services: Mapping[str, FeatureService] = field(default_factory=dict)  # by service id
     retired_views: frozenset[str] = frozenset()
     retired_services: frozenset[str] = frozenset()
+    fixes: tuple[Fix, ...] = ()
 
 
 # --- how declarations enter -------------------------------------------------------------------------------------------
@@ -59,39 +73,80 @@ def register(
     Raises RegistryError, naming every refusal, when a served feature or a used number would change its meaning; the
     registry given stays as it was.
     """
-    refusals = [*_refused_views(registry, views, services), *_refused_services(registry, services)]
-    if refusals:
-        raise RegistryError(
-            "; ".join(refusals),
-            "leave the served version as it is and add a new version beside it (`versions: [{v: ...}]`)",
-        )
+    refused = refusals(registry, views, services)
+    if refused:
+        raise RegistryError("; ".join(refused), NEW_VERSION)
+    after = taken_in(registry, views, services)
+    return after, changes(registry, after)
+
+
+NEW_VERSION = "leave the served version as it is and add a new version beside it (`versions: [{v: ...}]`)"
+
+
+def refusals(
+    registry: Registry,
+    views: Mapping[str, FeatureView],
+    services: Mapping[str, FeatureService],
+    renamed: Mapping[tuple[str, str], str] | None = None,
+) -> list[str]:
+    """Why the registry cannot take the project's declarations in, a sentence each; [] when it can.
+
+    ``renamed``: the new names of features, by view id and old name, where somebody knows them.
+    """
+    return [*_refused_views(registry, views, services, renamed or {}), *_refused_services(registry, services)]
+
+
+def taken_in(registry: Registry, views: Mapping[str, FeatureView], services: Mapping[str, FeatureService]) -> Registry:
+    """The registry with declarations that it does not refuse."""
     kept: dict[str, FeatureView] = {}
     for id_, declared in sorted(views.items()):
         view = _numbered(declared, registry.views.get(id_), services.values())
         if view.features:
             kept[id_] = view
-    after = Registry(
+    return Registry(
         project=registry.project,
         views=kept,
         services=dict(sorted(services.items())),
         retired_views=registry.retired_views | (registry.views.keys() - kept.keys()),
         retired_services=registry.retired_services | (registry.services.keys() - services.keys()),
+        fixes=registry.fixes,
     )
-    return after, [*_view_changes(registry, after), *_service_changes(registry, after)]
+
+
+def changes(before: Registry, after: Registry) -> list[str]:
+    """What is another one in ``after``, in words."""
+    return [*_view_changes(before, after), *_service_changes(before, after)]
+
+
+def missing(registry: Registry, published: Registry) -> list[str]:
+    """What was published and is not in ``registry``, not even as retired, a phrase each; [] when it has all of it."""
+    lost = [id_ for id_ in published.views if id_ not in registry.views and id_ not in registry.retired_views]
+    for id_ in published.views.keys() & registry.views.keys():
+        numbers = {(feature.name, feature.type): feature.number for feature in registry.views[id_].features}
+        lost += [
+            f"{id_}: {feature.name} {feature.type} as field {feature.number}"
+            for feature in published.views[id_].features
+            if numbers.get((feature.name, feature.type)) != feature.number
+        ]
+    lost += [f"the retirement of {id_}" for id_ in published.retired_views - registry.retired_views]
+    services = registry.services.keys() | registry.retired_services
+    lost += [f"the service {id_}" for id_ in published.services.keys() - services]
+    lost += [f"the retirement of the service {id_}" for id_ in published.retired_services - registry.retired_services]
+    return sorted(lost)
 
 
 def _view_changes(before: Registry, after: Registry) -> Iterable[str]:
     for id_, view in after.views.items():
         old, new = (_view_json(before.views[id_]) if id_ in before.views else {}), _view_json(view)
-        numbered = {feature["name"] for feature in old.pop("features", [])}
+        numbered = {feature["name"]: feature["number"] for feature in old.pop("features", [])}
         for feature in new.pop("features"):
-            if feature["name"] not in numbered:
+            if numbered.get(feature["name"]) != feature["number"]:
                 yield f"{id_}: {feature['name']} is served as field {feature['number']}"
         for setting in new:
             if old and old[setting] != new[setting]:
                 yield f"{id_}: {setting} {old[setting]} -> {new[setting]}"
     for id_ in sorted(before.views.keys() - after.views.keys()):
-        yield f"{id_}: retired"
+        yield f"{id_}: {'retired' if id_ in after.retired_views else 'gone; it was a draft'}"
 
 
 def _service_changes(before: Registry, after: Registry) -> Iterable[str]:
@@ -101,11 +156,14 @@ def _service_changes(before: Registry, after: Registry) -> Iterable[str]:
         elif _service_json(service) != _service_json(before.services[id_]):
             yield f"{id_}: changed"
     for id_ in sorted(before.services.keys() - after.services.keys()):
-        yield f"{id_}: retired"
+        yield f"{id_}: {'retired' if id_ in after.retired_services else 'gone; it was a draft'}"
 
 
 def _refused_views(
-    registry: Registry, views: Mapping[str, FeatureView], services: Mapping[str, FeatureService]
+    registry: Registry,
+    views: Mapping[str, FeatureView],
+    services: Mapping[str, FeatureService],
+    renamed: Mapping[tuple[str, str], str],
 ) -> Iterable[str]:
     read = {read.view for service in services.values() for read in service.views}
     for id_ in sorted(registry.retired_views & read):
@@ -120,7 +178,10 @@ def _refused_views(
         types = {feature.name: feature.type for feature in declared.features}
         for feature in accepted.features:
             if feature.name not in types:
-                yield f"{id_}: the served feature '{feature.name}' is gone"
+                now = renamed.get((id_, feature.name))
+                yield f"{id_}: the served feature '{feature.name}' is gone" + (
+                    f"; it is called '{now}' now" if now else ""
+                )
             elif types[feature.name] != feature.type:
                 yield f"{id_}: the type of '{feature.name}' changed ({feature.type} -> {types[feature.name]})"
 
@@ -164,27 +225,42 @@ def _numbered(declared: FeatureView, accepted: FeatureView | None, services: Ite
 
 
 def load_registry(path: Path, project: str) -> Registry:
-    """The registry in ``path``; an empty one for ``project`` when there is no file.
-
-    Raises RegistryError when the file is torn, of a later format, or another project's.
-    """
+    """The registry in ``path``; an empty one for ``project`` when there is no file. Raises RegistryError."""
     try:
         text = path.read_bytes()
     except FileNotFoundError:
         return Registry(project=project)
+    return parse_registry(text, project, str(path))
+
+
+def parse_registry(text: bytes, project: str, where: str) -> Registry:
+    """The registry in a file's text. Raises RegistryError when it is torn, of a later format, or another project's."""
     hint = "take the base branch's file and run `syncer register` again"
-    registry = _parsed(text, str(path), RegistryError, hint, from_json)
+    registry = _parsed(text, where, RegistryError, hint, lambda file: _with_fixes(from_json(file), file))
     if registry.project != project:
         raise RegistryError(
-            f"{path} belongs to the project '{registry.project}', not to '{project}'",
+            f"{where} belongs to the project '{registry.project}', not to '{project}'",
             "if the project was renamed, write the new name into the file; else remove it",
         )
     return registry
 
 
+def _with_fixes(registry: Registry, file: Mapping[str, Any]) -> Registry:
+    fixes = (
+        Fix(date.fromisoformat(fix["on"]), fix["view"], tuple(fix["features"]), fix["reason"])
+        for fix in file.get("fixes", ())
+    )
+    return replace(registry, fixes=tuple(fixes))
+
+
 def to_text(registry: Registry) -> str:
     """registry.json: sorted and indented, so that it reads and merges well."""
-    return json.dumps(to_json(registry), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    fixes = [
+        {"on": fix.on.isoformat(), "view": fix.view, "features": list(fix.features), "reason": fix.reason}
+        for fix in sorted(registry.fixes)
+    ]
+    content = to_json(registry) | ({"fixes": fixes} if fixes else {})
+    return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def to_json(registry: Registry) -> dict[str, Any]:

@@ -43,8 +43,8 @@ def _json_value(value: object) -> object:
     return str(value)
 
 
-def say_error(error: SyncerError) -> None:
-    click.echo(f"Error: {error.message}", err=True)
+def say_error(error: SyncerError, kind: str = "Error") -> None:
+    click.echo(f"{kind}: {error.message}", err=True)
     if error.hint:
         click.echo(f"Hint: {error.hint}", err=True)
 

@@ -1,65 +1,129 @@
-"""`syncer register` and `syncer check`."""
+"""`syncer register` and `syncer check`.
+
+The gate is imported when one of them is called: sqlglot takes longer to import than most other commands run.
+"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
+from datetime import datetime, timezone
 from pathlib import Path
 
 import click
 
 from syncer.cli.options import json_option, project_options
 from syncer.cli.output import print_json, say_error, shown
-from syncer.project import load_declarations, load_project
-from syncer.registering import check_project, register_project
+from syncer.errors import RefusedError, SyncerError, ValueChangeError
+from syncer.project import load_project
+
+_against = click.option(
+    "--against", metavar="REF", help="What the change is merged into, in git. Default: the main branch."
+)
 
 
 @click.command()
 @project_options
+@_against
+@click.option("--accept-fix", metavar="REASON", help="Take other values of served features, for this reason.")
 @json_option
-def register(project_dir: Path | None, profiles_dir: Path | None, target: str | None, as_json: bool) -> None:
-    """Take what the project declares into its registry. Writes registry/registry.json and registry/features.proto.
+def register(
+    project_dir: Path | None,
+    profiles_dir: Path | None,
+    target: str | None,
+    against: str | None,
+    accept_fix: str | None,
+    as_json: bool,
+) -> None:
+    """Take what the project says now into its registry. Writes registry/.
 
     \b
     Example:
-      dbt parse && syncer register
+      syncer register
     """
+    from syncer.gate import load_proposal, register_project
+
     project = load_project(project_dir, profiles_dir, target)
-    declarations = load_declarations(project)
-    done = register_project(declarations, project.registry_path, project.proto_path)
+    proposal = load_proposal(project, target)
+    try:
+        done = register_project(
+            proposal, against=against, accept_fix=accept_fix, today=datetime.now(timezone.utc).date()
+        )
+    except RefusedError as refused:
+        _say(refused.problems, as_json)
+        sys.exit(1)
     if as_json:
         print_json(
-            {"changes": done.changes, "views": list(done.registry.views), "services": list(done.registry.services)}
+            {
+                "changes": done.changes,
+                "retrain": done.retrain,
+                "views": list(done.registry.views),
+                "services": list(done.registry.services),
+            }
         )
         return
     for change in done.changes:
         click.echo(change)
+    if done.retrain:
+        click.echo(f"To train anew: {', '.join(done.retrain)}.")
     if not done.changes:
         click.echo("The registry already says what the project declares.")
     else:
-        click.echo(
-            f"Written to {shown(project.registry_path)} and {shown(project.proto_path)}: review and commit them."
-        )
+        click.echo(f"Written to {shown(project.registry_path.parent)}/: review and commit it.")
 
 
 @click.command()
 @project_options
+@_against
 @json_option
-def check(project_dir: Path | None, profiles_dir: Path | None, target: str | None, as_json: bool) -> None:
-    """Compare what the project declares with its registry. For CI: exit code 1 when something is wrong.
+def check(
+    project_dir: Path | None, profiles_dir: Path | None, target: str | None, against: str | None, as_json: bool
+) -> None:
+    """Compare what the project says with what was accepted. For CI: exit code 1 when something is wrong.
 
     \b
     Example:
-      dbt parse && syncer check
+      syncer check --against origin/main
     """
+    from syncer.gate import check_project, load_proposal
+
     project = load_project(project_dir, profiles_dir, target)
-    declarations = load_declarations(project)
-    problems = check_project(declarations, project.registry_path, project.proto_path)
+    proposal = load_proposal(project, target)
+    now = project.clock() or datetime.now(timezone.utc)
+    checked = check_project(proposal, against=against, today=now.date())
     if as_json:
-        print_json({"problems": [{"message": problem.message, "hint": problem.hint} for problem in problems]})
+        print_json(
+            {
+                "problems": list(map(_json, checked.problems)),
+                "warnings": list(map(_json, checked.warnings)),
+                "notes": checked.notes,
+            }
+        )
     else:
-        for problem in problems:
-            say_error(problem)
-        if not problems:
-            views, services = len(declarations.views), len(declarations.services)
+        for warning in checked.warnings:
+            say_error(warning, "Warning")
+        _say(checked.problems, as_json)
+        for note in checked.notes:
+            click.echo(note)
+        if not checked.problems:
+            views, services = len(proposal.declarations.views), len(proposal.declarations.services)
             click.echo(f"The registry agrees: feature view versions {views}, service versions {services}.")
-    sys.exit(1 if problems else 0)
+    sys.exit(1 if checked.problems else 0)
+
+
+def _say(problems: Iterable[SyncerError], as_json: bool) -> None:
+    """All problems, each with what a person wants to read below it."""
+    if as_json:
+        print_json({"problems": list(map(_json, problems))})
+        return
+    for problem in problems:
+        say_error(problem)
+        if isinstance(problem, ValueChangeError):
+            click.echo(f"To train anew: {', '.join(problem.retrain) or 'nobody'}.", err=True)
+            if problem.diff:
+                click.echo(f"\n{problem.diff}\n", err=True)
+
+
+def _json(problem: SyncerError) -> dict[str, object]:
+    more = {"retrain": problem.retrain, "diff": problem.diff} if isinstance(problem, ValueChangeError) else {}
+    return {"message": problem.message, "hint": problem.hint, **more}

@@ -40,13 +40,14 @@ class Change:
     """What became of one feature.
 
     reasons: what changed and where, one sentence each; empty for a refactor. as_text: nodes that were compared as text,
-    because their SQL is not understood, and why.
+    because their SQL is not understood, and why. renamed: of a feature that is gone, the new one with its values.
     """
 
     feature: str
     kind: Kind
     reasons: tuple[str, ...] = ()
     as_text: tuple[str, ...] = ()
+    renamed: str = ""
 
 
 class Definitions:
@@ -131,7 +132,7 @@ def judge(old: Definitions, accepted: View, new: Definitions, proposed: View) ->
     changes = []
     keys = _keys(accepted, proposed)
     as_text = tuple(dict.fromkeys((*old.as_text(accepted), *new.as_text(proposed))))
-    said = _Reasons(old, accepted, new, proposed)
+    reasons = _Reasons(old, accepted, new, proposed)
     added = [feature for feature in proposed.features if feature not in accepted.features]
     renamed: dict[str, str] = {}
     for feature, type_ in accepted.features.items():
@@ -140,7 +141,8 @@ def judge(old: Definitions, accepted: View, new: Definitions, proposed: View) ->
             names = [name for name in added if name not in renamed and new.fingerprint(proposed, name) == before]
             if names:
                 renamed[names[0]] = feature
-            changes.append(Change(feature, "schema break", (f"renamed to {names[0]}" if names else "removed",)))
+            said = f"renamed to {names[0]}" if names else "removed"
+            changes.append(Change(feature, "schema break", (said,), renamed=names[0] if names else ""))
             continue
         declared = canonical_type(type_), canonical_type(proposed.features[feature])
         breaks = list(keys)
@@ -151,7 +153,7 @@ def judge(old: Definitions, accepted: View, new: Definitions, proposed: View) ->
         elif before == new.fingerprint(proposed, feature):
             changes.append(Change(feature, "refactor", (), as_text))
         else:
-            changes.append(Change(feature, "value change", said.of(feature), as_text))
+            changes.append(Change(feature, "value change", reasons.of(feature), as_text))
     for feature in added:
         was = (f"was called {renamed[feature]}",) if feature in renamed else ()
         changes.append(Change(feature, "additive", was))

@@ -166,7 +166,24 @@ def clauses(text: str, qualified: bool = False) -> Mapping[str, Clauses]:
     return found
 
 
+def _with_windows(query: exp.Select) -> exp.Select:
+    """A copy in which ``over name`` is the window of that name."""
+    named = {lower(window.name): window for window in query.args["windows"]}
+    query = query.copy()
+    for window in list(query.find_all(exp.Window)):
+        meant = named.get(lower(window.alias)) if isinstance(window.this, exp.Expr) else None
+        if meant is not None and not any(window.args.get(part) for part in ("partition_by", "order", "spec")):
+            for part in ("partition_by", "order", "spec"):
+                value = meant.args.get(part)
+                window.set(part, [key.copy() for key in value] if isinstance(value, list) else value and value.copy())
+            window.set("alias", None)
+    return query
+
+
 def _clauses(query: exp.Select, qualified: bool, by_position: bool) -> Clauses:
+    if query.args.get("windows"):
+        query = _with_windows(query)
+
     def by_meaning(conditions: Iterator[exp.Expr]) -> dict[str, exp.Expr]:
         return _by_meaning(conditions, qualified)
 
@@ -359,6 +376,8 @@ def _change(old: exp.Expr, new: exp.Expr, what: str) -> str:
         [(left, right)] = apart
         if not isinstance(left, exp.Expr) or not isinstance(right, exp.Expr):
             break
+        if any(isinstance(side, (exp.Star, exp.Distinct)) for side in (left, right)):
+            break  # says nothing without its function
         one, two = left, right
     if isinstance(one, exp.Interval) and isinstance(two, exp.Interval):
         return f"window {_interval(one)} -> {_interval(two)}"

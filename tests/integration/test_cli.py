@@ -111,7 +111,10 @@ def test_register_says_what_it_took_in_and_where(shop: Shop) -> None:
         "churn@1: new service",
         "churn@2: new service",
         "transfer@1: new service",
-        "Written to registry/registry.json and registry/features.proto: review and commit them.",
+        "orders.v1: SQL accepted",
+        "stock.v1: SQL accepted",
+        "visits.v1: SQL accepted",
+        "Written to registry/: review and commit it.",
     ]
     assert shop.syncer("register") == "The registry already says what the project declares.\n"
 
@@ -122,7 +125,7 @@ def test_register_and_check_agree(shop: Shop) -> None:
     found = shop.try_syncer("check")
     assert (found.exit_code, found.stdout) == (1, "")
     assert found.stderr.splitlines() == [
-        f"Error: {shop.folder}/registry/features.proto does not say what the registry says",
+        "Error: the registry is behind the project: registry/features.proto does not say what the registry says",
         "Hint: run `syncer register` and commit registry/",
     ]
     shop.syncer("register")
@@ -204,8 +207,8 @@ def test_json_is_one_line_of_json(call: list[str], synced: Shop) -> None:
 
 def test_json_of_each_command(synced: Shop) -> None:
     views, services = ["orders.v1", "stock.v1", "visits.v1"], ["churn@1", "churn@2", "transfer@1"]
-    assert synced.json("register") == {"changes": [], "views": views, "services": services}
-    assert synced.json("check") == {"problems": []}
+    assert synced.json("register") == {"changes": [], "retrain": [], "views": views, "services": services}
+    assert synced.json("check") == {"problems": [], "warnings": [], "notes": []}
     sync = synced.json("sync")
     assert {key: sync[key] for key in ("namespace", "as_of")} == {
         "namespace": "shop_dev",

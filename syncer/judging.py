@@ -1,0 +1,132 @@
+"""The judgement of a change: what becomes of each served feature, and of the models that were trained on it.
+
+Compares what was accepted with the definitions that the project has now. Views whose SQL is the same letter by letter
+cost nothing; of the others ``sql.changes`` says what the change means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+from syncer.accepted import Accepted
+from syncer.declarations import DeclaredView
+from syncer.definition import Definition, ProjectDefinitions
+from syncer.feature import FeatureService, FeatureView
+from syncer.registry import Registry
+from syncer.sql.changes import Change, Definitions, diff, judge
+from syncer.sql.queries import Node
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """Of one view version whose SQL or columns are not as accepted.
+
+    changes: of the features that were served, in their order. diff: of the SQL, formatted; '' when no more than its
+    layout has changed.
+    """
+
+    view: str
+    changes: tuple[Change, ...]
+    diff: str
+
+    def of(self, *kinds: str) -> tuple[Change, ...]:
+        return tuple(change for change in self.changes if change.kind in kinds)
+
+    @property
+    def renamed(self) -> dict[tuple[str, str], str]:
+        """The new names of served features, by view id and old name."""
+        return {(self.view, change.feature): change.renamed for change in self.changes if change.renamed}
+
+
+def judgements(accepted: Accepted, project: ProjectDefinitions, views: Mapping[str, FeatureView]) -> list[Judgement]:
+    """Of the views that are served and are not as accepted. ``views``: as the project declares them now."""
+    now = project.definitions
+    changed = [
+        id_
+        for id_, was in accepted.definitions.items()
+        if id_ in now and (was != now[id_] or views[id_].ttl != accepted.registry.views[id_].ttl)
+    ]
+    before = _readers({id_: accepted.definitions[id_] for id_ in changed})
+    after = _readers({id_: now[id_] for id_ in changed})
+    found = []
+    for id_ in changed:
+        was, view = accepted.definitions[id_].view, accepted.registry.views[id_]
+        served = {feature.name for feature in view.features}
+        ttl = "" if view.ttl == views[id_].ttl else f"ttl {_days(view.ttl)} -> {_days(views[id_].ttl)}"
+        changes = (_with_reason(change, ttl) for change in judge(before[id_], was, after[id_], now[id_].view))
+        found.append(
+            Judgement(
+                view=id_,
+                changes=tuple(change for change in changes if change.feature in served),
+                diff=diff(before[id_], was, after[id_], now[id_].view),
+            )
+        )
+    return found
+
+
+def _with_reason(change: Change, reason: str) -> Change:
+    """A change that has one reason more to be one of values."""
+    if not reason or change.kind not in ("refactor", "value change"):
+        return change
+    return replace(change, kind="value change", reasons=(reason, *change.reasons))
+
+
+def _days(ttl: timedelta | None) -> str:
+    return "none" if ttl is None else str(ttl).removesuffix(", 0:00:00")
+
+
+def _readers(definitions: Mapping[str, Definition]) -> dict[str, Definitions]:
+    """Definitions that agree about their nodes are read together, so that each node is read once."""
+    pools: list[dict[str, Node]] = []
+    pool_of: dict[str, dict[str, Node]] = {}
+    for id_, definition in definitions.items():
+        agree = (p for p in pools if all(p.get(name, node) == node for name, node in definition.nodes.items()))
+        pool = next(agree, None)
+        if pool is None:
+            pools.append(pool := {})
+        pool.update(definition.nodes)
+        pool_of[id_] = pool
+    made = {id(pool): Definitions(pool) for pool in pools}
+    return {id_: made[id(pool)] for id_, pool in pool_of.items()}
+
+
+# --- who is concerned -------------------------------------------------------------------------------------------------
+
+
+def retrain(
+    view: str,
+    features: Iterable[str],
+    registries: Iterable[Registry],
+    manifest: Mapping[str, Any],
+    declared: DeclaredView,
+) -> list[str]:
+    """The services that read one of the ``features``, then the exposures below the view, each with its owner."""
+    changed = set(features)
+    services: dict[str, FeatureService] = {}
+    for registry in registries:
+        services |= registry.services
+    found = [
+        f"{id_} ({service.owner or 'no owner'})"
+        for id_, service in sorted(services.items())
+        if any(read.view == view and changed & set(read.features) for read in service.views)
+    ]
+    return found + sorted(_exposures_below(manifest, declared.unique_id))
+
+
+def _exposures_below(manifest: Mapping[str, Any], unique_id: str) -> Iterator[str]:
+    """Exposures that are no feature services and depend on a node, over however many models."""
+    children: dict[str, list[str]] = {}
+    for id_, node in {**manifest["nodes"], **manifest["exposures"]}.items():
+        for above in node.get("depends_on", {}).get("nodes", ()):
+            children.setdefault(above, []).append(id_)
+    below = [unique_id]
+    for id_ in below:
+        below += [child for child in children.get(id_, ()) if child not in below]
+    for id_ in below:
+        exposure = manifest["exposures"].get(id_)
+        if exposure and "feature_service" not in (exposure["config"].get("meta") or {}):
+            owner = exposure["owner"].get("name") or exposure["owner"].get("email")
+            yield f"the {exposure['type']} {exposure['name']} ({owner or 'no owner'})"
