@@ -8,10 +8,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from syncer.cost import Memory
-from syncer.errors import NamespaceError, StoreError
+from syncer.errors import NamespaceError, RegistryError, StoreError
 from syncer.keyspace import field_name, key_prefix, markers_key, registry_key
 from syncer.marker import REVISION, Marker, read_marker
-from syncer.registry import Registry, owner, revision, to_document
+from syncer.registry import Registry, from_document, missing, owner, revision, to_document
 from syncer.spool import BINARY, Spool, SpoolWriter
 from syncer.store import Store
 
@@ -29,6 +29,17 @@ def check_owner(store: Store, namespace: str, project: str, target: str) -> byte
             "choose another --namespace, or another Redis",
         )
     return document
+
+
+def check_contained(document: bytes | None, registry: Registry, namespace: str) -> None:
+    """Raises RegistryError when ``registry`` lacks something of the document that readers of a namespace are shown."""
+    lost = missing(registry, from_document(document)) if document is not None else []
+    if lost:
+        more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+        raise RegistryError(
+            f"the registry does not contain the one that '{namespace}' shows, which has {lost[0]}{more}",
+            "sync from the commit that published it, or a later one; a preview of your own goes with `syncer drop`",
+        )
 
 
 def claim(store: Store, namespace: str, registry: Registry, target: str) -> bytes:

@@ -30,6 +30,7 @@ from syncer.lease import Writer
 from syncer.marker import Marker
 from syncer.mirror import Comparison, Difference, empty_spool
 from syncer.namespace import (
+    check_contained,
     check_owner,
     check_server,
     claim,
@@ -140,9 +141,11 @@ def sync(
     ``declared``: where each view is in the warehouse, by view id. ``remember``: the folder of states. ``progress`` is
     called with the rows and bytes of each acknowledged transaction. Once ``stopped`` says so, the transaction on its
     way is finished, what was done is remembered, and StoppedError is raised. Raises NamespaceError when the namespace
-    belongs to another project or target, WarehouseError and DataError, all before anything is written; and StoreError.
+    belongs to another project or target, RegistryError when it shows what ``registry`` lacks, WarehouseError and
+    DataError, all before anything is written; and StoreError.
     """
     document, markers = _first_look(store, namespace, registry.project, target, terms, stopped)
+    check_contained(document, registry, namespace)
     with workspace(remember) as folder, Comparison(folder) as comparison:
         latest = _latest(registry, declared, open_warehouse, namespace, instant, select, folder, terms)
         run = _Run(
@@ -170,7 +173,8 @@ def plan(
     terms: Terms = _USUAL,
 ) -> list[Planned]:
     """What ``sync`` would do now; nothing of it is done, and the spools are gone again. Raises as ``sync`` does."""
-    _, markers = _first_look(store, namespace, registry.project, target, terms)
+    document, markers = _first_look(store, namespace, registry.project, target, terms)
+    check_contained(document, registry, namespace)
     with workspace(remember) as folder, Comparison(folder) as comparison:
         latest = _latest(registry, declared, open_warehouse, namespace, instant, select, folder, terms)
         run = _Run(store, namespace, instant, terms, folder, comparison, _states(remember, namespace, store))

@@ -493,3 +493,27 @@ def test_accepted_sql_that_is_torn_is_named_and_written_anew(shop: Repository, t
     assert refused(shop.try_syncer("check"))[0] == f"Error: {sentence}"
     shop.syncer("register")
     shop.git("diff", "--exit-code", "registry")
+
+
+# --- what was published
+
+
+def test_a_sync_refuses_a_registry_that_lacks_what_was_published(shop: Repository, redis_url: str) -> None:
+    shop.redis_url = redis_url
+    with_version_2(shop)
+    shop.dbt("build")
+    shop.syncer("register")
+    shop.syncer("sync")
+    shop.git("stash", "--include-untracked", "--quiet")  # an older commit is rolled out
+    shop.dbt("build")
+    for command in ("sync", "plan"):
+        assert refused(shop.try_syncer(command)) == [
+            "Error: the registry does not contain the one that 'shop_dev' shows, which has spending.v2 and 1 more",
+            "Hint: sync from the commit that published it, or a later one; a preview of your own goes with "
+            "`syncer drop`",
+        ]
+    shop.git("stash", "pop", "--quiet")
+    shop.replace("models/churn_v2.yml", "[spent_7d, payments_7d]", "[payments_7d]")  # a draft that was shown to readers
+    shop.dbt("build")
+    shop.syncer("register")
+    assert "which has spending.v2: payments_7d bigint as field 3" in refused(shop.try_syncer("sync"))[0]
