@@ -11,7 +11,8 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +26,26 @@ from syncer.sql.text import Unclear, name_of, plain_name, with_node_names, words
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Definition:
-    """view: keys, times and features, and the name of its node; nodes: that one and all above it, by name."""
+    """view: keys, times and features, and the name of its node; nodes: that one and all above it, by name.
+
+    ttl: how old a value may be and still count; None: any age.
+    """
 
     view: View
     nodes: Mapping[str, Node]
+    ttl: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectDefinitions:
-    """By view id. ``problems``: of the views whose SQL cannot be known, one each; these have no definition."""
+    """By view id. ``problems``: of the views whose SQL cannot be known, one each; these have no definition.
+
+    ``relations``: of the nodes that stand in the warehouse, by name: {'flights': '"warehouse"."main"."flights"'}.
+    """
 
     definitions: Mapping[str, Definition]
     problems: Mapping[str, DefinitionError]
+    relations: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_definitions(compiled: Compiled, views: Mapping[str, DeclaredView]) -> ProjectDefinitions:
@@ -50,8 +59,9 @@ def read_definitions(compiled: Compiled, views: Mapping[str, DeclaredView]) -> P
         except DefinitionError as problem:
             problems[id_] = DefinitionError(f"{declared.path}: {id_}: {problem.message}", problem.hint)
             continue
-        definitions[id_] = Definition(view=_view(graph.name(declared.unique_id), declared), nodes=nodes)
-    return ProjectDefinitions(definitions=definitions, problems=problems)
+        view = _view(graph.name(declared.unique_id), declared)
+        definitions[id_] = Definition(view=view, nodes=nodes, ttl=declared.view.ttl)
+    return ProjectDefinitions(definitions=definitions, problems=problems, relations=graph.relations())
 
 
 def node_names(compiled: Compiled) -> dict[str, str]:
@@ -84,7 +94,13 @@ _INCREMENTAL = (
     "merge_exclude_columns",
     "full_refresh",
 )
+#: Why a snapshot is compared as text: what stands in it was decided by all its runs.
+SNAPSHOT = "it is a snapshot"
+
 _MICROBATCH = ("event_time", "batch_size", "lookback", "begin")
+
+#: What SQL may read.
+_IN_WAREHOUSE = ("model", "seed", "snapshot", "source")
 
 #: What a snapshot's config says about which rows it keeps.
 _SNAPSHOT = ("strategy", "updated_at", "check_cols", "hard_deletes", "invalidate_hard_deletes", "dbt_valid_to_current")
@@ -98,19 +114,15 @@ class _Graph:
         self._known: dict[str, Any] = {**compiled.manifest["nodes"], **compiled.manifest.get("sources", {})}
         self._project = compiled.manifest["metadata"]["project_name"]
         self._relations = {
-            node["relation_name"]: self._reference(id_)
+            node["relation_name"]: reference(self.name(id_))
             for id_, node in self._known.items()
-            if node.get("relation_name") and node["resource_type"] in ("model", "seed", "snapshot", "source")
+            if node.get("relation_name") and node["resource_type"] in _IN_WAREHOUSE
         }
         self._nodes: dict[str, Node] = {}
 
     def name(self, unique_id: str) -> str:
         """What the node is called: its place in SQL without ``ref.``."""
         return ".".join(self._parts(unique_id)).removeprefix("ref.")
-
-    def _reference(self, unique_id: str) -> str:
-        first, second, *others = self._parts(unique_id)
-        return ".".join([first, plain_name(second), *([plain_name(".".join(others))] if others else [])])
 
     def _parts(self, unique_id: str) -> list[str]:
         node = self._known[unique_id]
@@ -119,6 +131,13 @@ class _Graph:
             return ["source", *package, node["source_name"], node["name"]]
         version = "" if node.get("version") is None else f"_v{node['version']}"
         return ["ref", *package, node["name"] + version]
+
+    def relations(self) -> dict[str, str]:
+        return {
+            self.name(id_): node["relation_name"]
+            for id_, node in self._known.items()
+            if node.get("relation_name") and node["resource_type"] in _IN_WAREHOUSE
+        }
 
     def closure(self, unique_id: str) -> list[str]:
         """The node and all above it, nearest first; ephemeral models are part of the SQL that reads them."""
@@ -175,7 +194,7 @@ class _Graph:
             strategy=" ".join(_settings(config, settings)),
             unique_key=tuple([unique_key] if isinstance(unique_key, str) else unique_key or ()),
             reads=tuple(sorted(self.name(above) for above in self._above(unique_id))),
-            opaque="it is a snapshot" if kind == "snapshot" else "it has hooks" if _hooks(config) else "",
+            opaque=SNAPSHOT if kind == "snapshot" else "it has hooks" if _hooks(config) else "",
             hooks=tuple(map(self._named, _hooks(config))),
         )
 
@@ -217,6 +236,12 @@ def _leaf(known: Mapping[str, Any]) -> Node:
     return Node(columns={name: types.get(name.lower(), "") for name in header}, closed=True)
 
 
+def reference(name: str) -> str:
+    """A node's name as it stands in SQL: a relation of the catalog ``ref`` or ``source``."""
+    first, second, *others = (name if name.startswith("source.") else f"ref.{name}").split(".")
+    return ".".join([first, plain_name(second), *([plain_name(".".join(others))] if others else [])])
+
+
 _BLANK = re.compile(r"[ \t]*\n(?:[ \t]*\n)+")
 
 
@@ -242,6 +267,8 @@ def to_text(id_: str, definition: Definition) -> str:
     for setting in ("event_timestamp", "available_at", "deleted"):
         if getattr(view, setting):
             lines.append(f"{_MARK}   {setting} {getattr(view, setting)}")
+    if definition.ttl is not None:
+        lines.append(f"{_MARK}   ttl_seconds {int(definition.ttl.total_seconds())}")
     lines += [f"{_MARK}   feature {plain_name(name)} {type_}" for name, type_ in view.features.items()]
     nodes = definition.nodes
     order = sorted(nodes, key=lambda name: (name != view.node, nodes[name].sql is None, name))
@@ -363,4 +390,5 @@ def _definition(sections: list[_Section]) -> Definition:
             features=view.columns("feature"),
         ),
         nodes=nodes,
+        ttl=timedelta(seconds=int(view.one("ttl_seconds"))) if view.one("ttl_seconds") else None,
     )

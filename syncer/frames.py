@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from syncer.declarations import Declarations, read_declarations
-from syncer.errors import RequestError
+from syncer.errors import ProjectError, RequestError
 from syncer.feature import FeatureService, FeatureView, ServiceView
-from syncer.project import Project, compile_sql, load_project, load_project_manifest
+from syncer.project import Project, compile_feature_views, compile_sql, load_project, load_project_manifest
 from syncer.reading import find_service
 from syncer.spine import outputs
 from syncer.warehouse import Warehouse, open_warehouse
@@ -63,6 +63,17 @@ class Request:
         if self.service is not None:
             given.append(f"service={f'{self.service.name}.v{self.service.version}'!r}")
         return compile_sql(self.project, f"{{{{ feature_warehouse.{macro}({', '.join(given)}) }}}}", self.target)
+
+    def definitions(self) -> dict[str, str | None]:
+        """What each view that is read means, as the registry keeps it; None where its SQL cannot be known."""
+        from syncer.definition import read_definitions, to_text  # with sqlglot, which most commands do without
+
+        views = {view: self.declarations.views[view] for view in self.wanted()}
+        try:
+            found = read_definitions(compile_feature_views(self.project, self.target), views).definitions
+        except ProjectError:
+            found = {}
+        return {view: to_text(view, found[view]) if view in found else None for view in views}
 
     def open_warehouse(self) -> AbstractContextManager[Warehouse]:
         return open_warehouse(self.project.database, self.project.settings)

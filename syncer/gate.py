@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from datetime import date
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 from syncer.accepted import Accepted, accepted_before, accepted_here, sql_path
 from syncer.declarations import Declarations, read_declarations
 from syncer.decode import proto_text
-from syncer.definition import ProjectDefinitions, read_definitions
+from syncer.definition import Definition, ProjectDefinitions, read_definitions
 from syncer.definition import to_text as definition_text
 from syncer.errors import DefinitionError, RefusedError, RegistryError, SyncerError, ValueChangeError
-from syncer.judging import Judgement, judgements, retrain
+from syncer.judging import Judgement, in_words, judgements, retrain
 from syncer.project import Project, compile_feature_views, parse_project
+from syncer.proof import Proof, prove
 from syncer.registry import (
     NEW_VERSION,
     Fix,
@@ -33,6 +34,7 @@ from syncer.registry import (
     to_text,
 )
 from syncer.sql.changes import Change
+from syncer.warehouse import open_warehouse
 
 _REGISTER = "run `syncer register` and commit registry/"
 
@@ -74,11 +76,15 @@ class Registered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """What ``check`` found: what must be mended, what will have to be one day, and what is good to know."""
+    """What ``check`` found: what must be mended, what will have to be one day, and what is good to know.
+
+    ``other_sql``: of the served views whose SQL is not as accepted, the accepted definition and the project's.
+    """
 
     problems: tuple[SyncerError, ...]
     warnings: tuple[SyncerError, ...] = ()
     notes: tuple[str, ...] = ()
+    other_sql: Mapping[str, tuple[Definition, Definition]] = field(default_factory=dict)
 
 
 def register_project(
@@ -138,7 +144,22 @@ def check_project(proposal: Proposal, *, against: str | None = None, today: date
         problems += (
             RegistryError(f"the registry is behind the project: {change}", _REGISTER) for change in gate.behind()
         )
-    return Checked(problems=tuple(problems), warnings=tuple(warnings), notes=tuple(gate.unread()))
+    return Checked(
+        problems=tuple(problems),
+        warnings=tuple(warnings),
+        notes=tuple(gate.unread()),
+        other_sql={id_: (base.definitions[id_], proposal.definitions.definitions[id_]) for id_ in gate.judged},
+    )
+
+
+def prove_by_data(project: Project, proposal: Proposal, checked: Checked, now: datetime) -> list[Proof]:
+    """The served views whose SQL is not as accepted, computed both ways at one instant. Raises WarehouseError."""
+    if not checked.other_sql:
+        return []
+    with open_warehouse(project.database, project.settings) as warehouse:
+        warehouse.stand_at(now)
+        relations = proposal.definitions.relations
+        return [prove(warehouse, id_, was, new, relations) for id_, (was, new) in checked.other_sql.items()]
 
 
 class _Gate:
@@ -153,8 +174,8 @@ class _Gate:
         except RegistryError as error:  # a merge has left it so: what it recorded beside the base's is lost
             self.unreadable = error
             self.here = Accepted(registry=Registry(project=project), definitions={})
-        self._judged = judgements(base, proposal.definitions, self._views)
-        self._since = judgements(self.here, proposal.definitions, self._views)
+        self._judged = judgements(base, proposal.definitions)
+        self._since = judgements(self.here, proposal.definitions)
         registry = taken_in(base.registry, self._views, proposal.declarations.services)
         self.registry = replace(registry, fixes=tuple(sorted({*base.registry.fixes, *self._kept_fixes()})))
 
@@ -164,6 +185,10 @@ class _Gate:
         for fix in set(self.here.registry.fixes) - set(self.base.registry.fixes):
             if any((fix.view, feature) in changed for feature in fix.features):
                 yield fix
+
+    @property
+    def judged(self) -> list[str]:
+        return [judgement.view for judgement in self._judged]
 
     def value_changes(self) -> list[Judgement]:
         """What nobody has accepted: with the features alone whose values change."""
@@ -178,15 +203,11 @@ class _Gate:
 
     def refused_values(self, judgement: Judgement) -> ValueChangeError:
         """The sentence about a value change that nobody has accepted."""
-        by_reasons: dict[tuple[str, ...], list[str]] = {}
-        for change in judgement.changes:
-            by_reasons.setdefault((*change.reasons, *change.as_text), []).append(change.feature)
-        what = [f"{', '.join(names)}: {', '.join(reasons)}" for reasons, names in by_reasons.items()]
-        what[0] = what[0].replace(": ", " would get other values: ", 1)
+        what = in_words(judgement.changes).replace(": ", " would get other values: ", 1)
         view = self._views[judgement.view]
         features = [change.feature for change in judgement.changes]
         return ValueChangeError(
-            f"{judgement.view}: {'; '.join(what)}",
+            f"{judgement.view}: {what}",
             f"leave {judgement.view} as it is and add version {self._next_version(view.name)} beside it; if it mends a "
             'fault, `syncer register --accept-fix "the reason"`',
             judgement.diff,

@@ -14,7 +14,7 @@ from typing import Any
 from syncer.accepted import Accepted
 from syncer.declarations import DeclaredView
 from syncer.definition import Definition, ProjectDefinitions
-from syncer.feature import FeatureService, FeatureView
+from syncer.feature import FeatureService
 from syncer.registry import Registry
 from syncer.sql.changes import Change, Definitions, diff, judge
 from syncer.sql.queries import Node
@@ -41,37 +41,45 @@ class Judgement:
         return {(self.view, change.feature): change.renamed for change in self.changes if change.renamed}
 
 
-def judgements(accepted: Accepted, project: ProjectDefinitions, views: Mapping[str, FeatureView]) -> list[Judgement]:
-    """Of the views that are served and are not as accepted. ``views``: as the project declares them now."""
+def judgements(accepted: Accepted, project: ProjectDefinitions) -> list[Judgement]:
+    """Of the views that are served and are not as accepted."""
     now = project.definitions
-    changed = [
-        id_
-        for id_, was in accepted.definitions.items()
-        if id_ in now and (was != now[id_] or views[id_].ttl != accepted.registry.views[id_].ttl)
-    ]
+    changed = [id_ for id_, was in accepted.definitions.items() if id_ in now and was != now[id_]]
     before = _readers({id_: accepted.definitions[id_] for id_ in changed})
     after = _readers({id_: now[id_] for id_ in changed})
     found = []
     for id_ in changed:
-        was, view = accepted.definitions[id_].view, accepted.registry.views[id_]
-        served = {feature.name for feature in view.features}
-        ttl = "" if view.ttl == views[id_].ttl else f"ttl {_days(view.ttl)} -> {_days(views[id_].ttl)}"
-        changes = (_with_reason(change, ttl) for change in judge(before[id_], was, after[id_], now[id_].view))
+        was, served = accepted.definitions[id_], {feature.name for feature in accepted.registry.views[id_].features}
+        changes = _judged(was, before[id_], now[id_], after[id_])
         found.append(
             Judgement(
                 view=id_,
                 changes=tuple(change for change in changes if change.feature in served),
-                diff=diff(before[id_], was, after[id_], now[id_].view),
+                diff=diff(before[id_], was.view, after[id_], now[id_].view),
             )
         )
     return found
 
 
-def _with_reason(change: Change, reason: str) -> Change:
-    """A change that has one reason more to be one of values."""
-    if not reason or change.kind not in ("refactor", "value change"):
-        return change
-    return replace(change, kind="value change", reasons=(reason, *change.reasons))
+def compared(was: Definition, now: Definition) -> tuple[Change, ...]:
+    """What becomes of each feature of one view version from one definition to the other."""
+    return tuple(_judged(was, Definitions(was.nodes), now, Definitions(now.nodes)))
+
+
+def in_words(changes: Iterable[Change]) -> str:
+    """'spent_7d, payments_7d: window 7 days -> 14 days in `spending`; largest: ...'"""
+    features: dict[tuple[str, ...], list[str]] = {}
+    for change in changes:
+        features.setdefault((*change.reasons, *change.as_text), []).append(change.feature)
+    return "; ".join(f"{', '.join(names)}: {', '.join(reasons)}" for reasons, names in features.items())
+
+
+def _judged(was: Definition, before: Definitions, now: Definition, after: Definitions) -> Iterator[Change]:
+    ttl = f"ttl {_days(was.ttl)} -> {_days(now.ttl)}" if was.ttl != now.ttl else ""
+    for change in judge(before, was.view, after, now.view):
+        if ttl and change.kind in ("refactor", "value change"):
+            change = replace(change, kind="value change", reasons=(ttl, *change.reasons))
+        yield change
 
 
 def _days(ttl: timedelta | None) -> str:

@@ -55,10 +55,11 @@ class HistoryRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ViewRecord:
-    """A feature view version as it was read."""
+    """A feature view version as it was read: what it means, as the registry keeps it; None where that is not known."""
 
     view: str  # its id
-    definition: str
+    features: tuple[str, ...]
+    definition: str | None
     history: HistoryRecord
 
 
@@ -135,7 +136,10 @@ def read_manifest(path: Path) -> TrainingSetManifest:
 
 def _from_json(written: Mapping[str, Any]) -> TrainingSetManifest:
     members = {name: value for name, value in written.items() if name not in ("format", "content", "rows", "columns")}
-    views = (ViewRecord(**view | {"history": HistoryRecord(**view["history"])}) for view in written["views"])
+    views = (
+        ViewRecord(**view | {"features": tuple(view["features"]), "history": HistoryRecord(**view["history"])})
+        for view in written["views"]
+    )
     features, code = written["features"], written["code"]
     members |= {
         "features": features if isinstance(features, str) else tuple(features),
@@ -148,32 +152,6 @@ def _from_json(written: Mapping[str, Any]) -> TrainingSetManifest:
 
 
 # --- what goes into it ------------------------------------------------------------------------------------------------
-
-
-def definition_hash(manifest: Mapping[str, Any], unique_id: str) -> str:
-    """A hash of the SQL and the declarations of a dbt model, of all it is made from, and of the macros they use.
-
-    Not of data, so not of the rows of seeds and sources; nor of where relations are, so that every target has the same.
-    A comment counts as a change. dbt's own macros are left out: its release stands in the manifest.
-    """
-    parts: dict[str, object] = {}
-    waiting = [unique_id]
-    while waiting:
-        id_ = waiting.pop()
-        if id_ in parts:
-            continue
-        node = manifest["nodes"].get(id_) or manifest.get("sources", {}).get(id_) or manifest["macros"].get(id_, {})
-        depends = node.get("depends_on", {})
-        waiting += [macro for macro in depends.get("macros", ()) if not macro.startswith(("macro.dbt.", "macro.dbt_"))]
-        waiting += depends.get("nodes", ())
-        config = node.get("config", {})
-        parts[id_] = [
-            (node.get("raw_code") or node.get("macro_sql") or node.get("identifier") or "").strip(),
-            config.get("meta"),
-            config.get("contract"),
-            [(column["name"], column.get("data_type")) for column in node.get("columns", {}).values()],
-        ]
-    return _hash(parts)
 
 
 def service_hash(service: FeatureService) -> str:
@@ -254,17 +232,30 @@ def changed_inputs(before: TrainingSetManifest, now: TrainingSetManifest) -> lis
         changes.append(f"the spine has changed: {'; '.join(changed_content(*spines))}")
     if before.service != now.service:
         changes.append(f"the definition of the service {now.features} has changed")
-    definitions = {view.view: view.definition for view in before.views}
-    for view in now.views:
-        if definitions.get(view.view, view.definition) != view.definition:
-            changes.append(f"the definition of {view.view} has changed")
+    old = {view.view: view for view in before.views}
+    changes += [change for view in now.views if view.view in old for change in changed_definition(old[view.view], view)]
     for name in SOFTWARE:
-        old, new = (manifest.software.get(name, "not there") for manifest in (before, now))
-        if old != new:
-            changes.append(f"{name} is {new}, and was {old}")
+        was, new = (manifest.software.get(name, "not there") for manifest in (before, now))
+        if was != new:
+            changes.append(f"{name} is {new}, and was {was}")
     if before.code != now.code:
         changes.append(f"the code is {_revision(now.code)}, and was {_revision(before.code)}")
     return changes
+
+
+def changed_definition(before: ViewRecord, now: ViewRecord) -> list[str]:
+    """How the features that were read have changed in what they mean, in a sentence; none for a refactor."""
+    if before.definition is None or now.definition is None:
+        return [f"whether the definition of {now.view} has changed is not known: its SQL cannot be read"]
+    if before.definition == now.definition:
+        return []
+    from syncer.definition import from_text  # with sqlglot, which most commands do without
+    from syncer.judging import compared, in_words
+
+    definitions = [from_text(record.definition or "", record.view) for record in (before, now)]
+    changes = [change for change in compared(*definitions) if change.feature in before.features]
+    said = in_words(change for change in changes if change.kind != "refactor")
+    return [f"the definition of {now.view} has changed: {said}"] if said else []
 
 
 def changed_history(view: str, before: HistoryRecord, now: HistoryRecord, now_old: HistoryRecord) -> list[str]:

@@ -33,7 +33,6 @@ from syncer.provenance import (
     changed_history,
     changed_inputs,
     code_revision,
-    definition_hash,
     history,
     instant_text,
     manifest_path,
@@ -95,14 +94,15 @@ class HistoricalFeatures(FeatureTable):
         source = self._spine.source
         if self._spine.kind == "file":
             source = Path(os.path.relpath(source, path.absolute().parent)).as_posix()
-        columns = len(opened.spine.columns)
+        columns, definitions = len(opened.spine.columns), request.definitions()
         views = (
             ViewRecord(
                 view=view,
-                definition=definition_hash(request.manifest, request.declarations.views[view].unique_id),
+                features=tuple(features),
+                definition=definitions[view],
                 history=self._history(opened, view, until),
             )
-            for view in request.wanted()
+            for view, features in request.wanted().items()
         )
         return TrainingSetManifest(
             content=content,

@@ -129,6 +129,19 @@ class Warehouse:
         with _warehouse_errors("the query"):
             return self._connection.sql(sql).to_arrow_reader(BATCH_ROWS)
 
+    def run(self, *statements: str) -> None:
+        """Runs ``statements`` that make names and temporary tables, none of them in the file; the snapshot ends.
+
+        Raises WarehouseError.
+        """
+        with _warehouse_errors("the comparison"):
+            self._connection.rollback()  # a transaction writes to one catalog alone
+            try:
+                for statement in statements:
+                    self._connection.execute(statement)
+            finally:
+                self._connection.begin()
+
     def parse(self, sql: str) -> str:
         """What DuckDB's own parser makes of a query, as JSON. Raises WarehouseError when it is no query."""
         with _warehouse_errors("the query"):

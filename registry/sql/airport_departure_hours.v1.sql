@@ -4,6 +4,7 @@
 ---   key airport varchar
 ---   event_timestamp event_at
 ---   available_at known_at
+---   ttl_seconds 604800
 ---   feature departures_by_hour double[]
 
 --- model airport_departure_hours_v1

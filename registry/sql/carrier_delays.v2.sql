@@ -4,6 +4,7 @@
 ---   key carrier varchar
 ---   event_timestamp event_at
 ---   available_at known_at
+---   ttl_seconds 604800
 ---   feature delay_rate_7d double
 ---   feature flights_7d bigint
 ---   feature cancelled_flights_7d bigint

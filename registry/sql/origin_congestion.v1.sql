@@ -4,6 +4,7 @@
 ---   key airport varchar
 ---   event_timestamp event_at
 ---   available_at known_at
+---   ttl_seconds 7200
 ---   feature departures_last_hour bigint
 ---   feature mean_departure_delay_minutes_last_hour double
 

@@ -4,6 +4,7 @@
 ---   key airport varchar
 ---   event_timestamp event_at
 ---   available_at known_at
+---   ttl_seconds 21600
 ---   feature temperature_f double
 ---   feature humidity_percent double
 ---   feature wind_speed_mph double

@@ -4,6 +4,7 @@
 ---   key tailnum varchar
 ---   event_timestamp event_at
 ---   available_at known_at
+---   ttl_seconds 129600
 ---   feature last_arrival_delay_minutes bigint
 ---   feature last_arrived_at timestamptz
 ---   feature legs_flown_today bigint

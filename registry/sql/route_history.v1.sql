@@ -5,6 +5,7 @@
 ---   key dest varchar
 ---   event_timestamp event_at
 ---   available_at known_at
+---   ttl_seconds 1209600
 ---   feature flights_28d bigint
 ---   feature mean_arrival_delay_minutes_28d double
 ---   feature last_flown_on date

@@ -6,9 +6,11 @@ The gate is imported when one of them is called: sqlglot takes longer to import 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,6 +18,9 @@ from syncer.cli.options import json_option, project_options
 from syncer.cli.output import print_json, say_error, shown
 from syncer.errors import RefusedError, SyncerError, ValueChangeError
 from syncer.project import load_project
+
+if TYPE_CHECKING:
+    from syncer.proof import Proof
 
 _against = click.option(
     "--against", metavar="REF", help="What the change is merged into, in git. Default: the main branch."
@@ -75,9 +80,15 @@ def register(
 @click.command()
 @project_options
 @_against
+@click.option("--data", is_flag=True, help="Compute accepted and new SQL on the warehouse and compare the rows.")
 @json_option
 def check(
-    project_dir: Path | None, profiles_dir: Path | None, target: str | None, against: str | None, as_json: bool
+    project_dir: Path | None,
+    profiles_dir: Path | None,
+    target: str | None,
+    against: str | None,
+    data: bool,
+    as_json: bool,
 ) -> None:
     """Compare what the project says with what was accepted. For CI: exit code 1 when something is wrong.
 
@@ -85,30 +96,48 @@ def check(
     Example:
       syncer check --against origin/main
     """
-    from syncer.gate import check_project, load_proposal
+    from syncer.gate import check_project, load_proposal, prove_by_data
 
     project = load_project(project_dir, profiles_dir, target)
     proposal = load_proposal(project, target)
     now = project.clock() or datetime.now(timezone.utc)
     checked = check_project(proposal, against=against, today=now.date())
+    proofs = prove_by_data(project, proposal, checked, now) if data else []
     if as_json:
         print_json(
             {
                 "problems": list(map(_json, checked.problems)),
                 "warnings": list(map(_json, checked.warnings)),
                 "notes": checked.notes,
+                **({"data": [asdict(proof) for proof in proofs]} if data else {}),
             }
         )
     else:
         for warning in checked.warnings:
             say_error(warning, "Warning")
         _say(checked.problems, as_json)
-        for note in checked.notes:
-            click.echo(note)
+        for line in [*(line for proof in proofs for line in _proof_lines(proof)), *checked.notes]:
+            click.echo(line)
+        if data and not proofs:
+            click.echo("No served view has other SQL, so there is no data to compare.")
         if not checked.problems:
             views, services = len(proposal.declarations.views), len(proposal.declarations.services)
             click.echo(f"The registry agrees: feature view versions {views}, service versions {services}.")
     sys.exit(1 if checked.problems else 0)
+
+
+def _proof_lines(proof: Proof) -> Iterator[str]:
+    if proof.same:
+        yield f"{proof.view} on the warehouse: {proof.now:,} rows, all as before."
+        return
+    yield (
+        f"{proof.view} on the warehouse: {proof.before:,} rows before, {proof.now:,} now; "
+        f"{proof.gone:,} are gone, {proof.new:,} are new."
+    )
+    for different in proof.features:
+        if different.rows:
+            largest = f", by up to {different.largest:g}" if different.largest is not None else ""
+            yield f"  {different.feature}: other values in {different.rows:,} rows{largest}"
 
 
 def _say(problems: Iterable[SyncerError], as_json: bool) -> None:

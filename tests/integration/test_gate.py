@@ -517,3 +517,26 @@ def test_a_sync_refuses_a_registry_that_lacks_what_was_published(shop: Repositor
     shop.dbt("build")
     shop.syncer("register")
     assert "which has spending.v2: payments_7d bigint as field 3" in refused(shop.try_syncer("sync"))[0]
+
+
+# --- by data
+
+
+def test_the_data_shows_how_much_a_change_matters(shop: Repository) -> None:
+    shop.dbt("build")
+    assert "No served view has other SQL" in shop.syncer("check", "--data")
+    shop.replace(SPENDING, "with paid as (", "with paid as ( -- who paid")
+    assert "spending.v1 on the warehouse: 3 rows, all as before." in shop.syncer("check", "--data")
+    shop.replace(SPENDING, "interval 7 days", "interval 1 days")
+    shop.replace("models/stg_payments.sql", "ref('payments') }}", "ref('payments') }} where customer_id = 1")
+    checked = shop.try_syncer("check", "--data")
+    assert checked.exit_code == 1
+    assert checked.stdout.splitlines() == [
+        "spending.v1 on the warehouse: 3 rows before, 2 now; 1 are gone, 0 are new.",
+        "  spent_7d: other values in 1 rows, by up to 10.5",
+        "  payments_7d: other values in 1 rows, by up to 1",
+    ]
+    (proof,) = json.loads(shop.try_syncer("check", "--data", "--json").stdout)["data"]
+    assert (proof["view"], proof["gone"], proof["features"][0]) == (
+        "spending.v1", 1, {"feature": "spent_7d", "rows": 1, "largest": 10.5},
+    )  # fmt: skip

@@ -294,14 +294,20 @@ def test_a_changed_history_is_named(
         assert found.differences == tuple(line.format(nulls=nulls) for line in differences)
 
 
-def test_a_changed_definition_is_named(project: Project, made: Path) -> None:
+def test_a_changed_definition_is_named_and_a_refactor_is_no_change(project: Project, made: Path) -> None:
     """Also where it is that of a model further up; and who owns a service is no part of it."""
     with (
         edited(project, "models/views.yml", "name: growth", "name: shrink"),
         edited(project, "models/stg_orders.sql", "select i", "select /* numbered */ i"),
     ):
         found = again(project, made)
-    assert found.changes == ("the definition of orders.v1 has changed",)
+    assert (found.changes, found.differences) == ((), ())
+    with edited(project, "models/stg_orders.sql", "range(400)", "range(399)"):
+        found = again(project, made)
+    assert found.changes == (
+        "the definition of orders.v1 has changed: amount, basket: "
+        "reads `range(400) as t(i)` -> `range(399) as t(i)` in `stg_orders`",
+    )
     assert found.differences == ()  # nothing was built since
 
 

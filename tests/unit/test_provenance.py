@@ -2,92 +2,68 @@
 
 from __future__ import annotations
 
-import copy
 import subprocess
-from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from syncer.content import ColumnContent, TableContent
+from syncer.definition import Definition, to_text
 from syncer.feature import FeatureService, OnDemandFeature, ServiceView
 from syncer.provenance import (
     CodeRecord,
     HistoryRecord,
     SpineRecord,
     TrainingSetManifest,
+    ViewRecord,
     changed_content,
+    changed_definition,
     changed_history,
     changed_inputs,
     code_revision,
-    definition_hash,
     instant_text,
     read_manifest,
     service_hash,
 )
+from syncer.sql.changes import View
+from syncer.sql.queries import Node
 
 # --- definitions ------------------------------------------------------------------------------------------------------
 
-DBT: dict[str, Any] = {
-    "nodes": {
-        "model.shop.orders.v1": {
-            "raw_code": "select 2 from {{ ref('stg') }}",
-            "config": {"meta": {"feature_view": {"ttl": "3 days"}}, "contract": {"enforced": True}},
-            "columns": {"amount": {"name": "amount", "data_type": "bigint", "description": "how much"}},
-            "depends_on": {"nodes": ["model.shop.stg"], "macros": ["macro.shop.doubled", "macro.dbt.ref"]},
-            "relation_name": '"dev"."main"."orders_v1"',
-        },
-        "model.shop.stg": {
-            "raw_code": "select 1 from {{ source('raw', 'orders') }}",
-            "config": {"materialized": "view"},
-            "columns": {},
-            "depends_on": {"nodes": ["source.shop.raw.orders", "seed.shop.names"], "macros": []},
-        },
-        "model.shop.other": {"raw_code": "select 3", "config": {}, "columns": {}, "depends_on": {"nodes": []}},
-        "seed.shop.names": {"raw_code": "", "config": {}, "columns": {}, "checksum": {"checksum": "1"}},
-    },
-    "sources": {"source.shop.raw.orders": {"identifier": "orders", "schema": "raw", "database": "dev"}},
-    "macros": {
-        "macro.shop.doubled": {"macro_sql": "2 * x", "depends_on": {"macros": ["macro.shop.inner"]}},
-        "macro.shop.inner": {"macro_sql": "x", "depends_on": {"macros": ["macro.shop.doubled"]}},
-        "macro.dbt.ref": {"macro_sql": "ref", "depends_on": {"macros": []}},
-    },
-}
 
-
-def model(name: str, **changes: Any) -> Callable[[dict[str, Any]], None]:
-    return lambda manifest: manifest["nodes"][f"model.shop.{name}"].update(changes)
+def record(sql: str = "select k, at, x * 2 as amount, x as other from ref.raw", ttl: int = 3) -> ViewRecord:
+    nodes = {"orders_v1": Node(sql=sql, reads=("raw",)), "raw": Node(columns=dict.fromkeys(["k", "at", "x"], "bigint"))}
+    features = {"amount": "bigint", "other": "bigint"}
+    view = View(node="orders_v1", join_keys={"k": "bigint"}, event_timestamp="at", features=features)
+    definition = Definition(view=view, nodes=nodes, ttl=timedelta(days=ttl))
+    history = HistoryRecord(rows=1, hash="1", newest_available_at=None)
+    return ViewRecord(
+        view="orders.v1", features=("amount",), definition=to_text("orders.v1", definition), history=history
+    )
 
 
 @pytest.mark.parametrize(
-    ("change", "matters"),
+    ("now", "said"),
     [
-        (model("orders.v1", raw_code="select 2.0 from {{ ref('stg') }}"), True),
-        (model("orders.v1", raw_code="\nselect 2 from {{ ref('stg') }}\n"), False),
+        (record(), []),
+        (record("select 2 * x as amount, k, at, x as other from ref.raw -- doubled"), []),
+        (record("select k, at, x * 2 as amount, x + 1 as other from ref.raw"), []),  # was not read
         (
-            model("orders.v1", config={"meta": {"feature_view": {"ttl": "4 days"}}, "contract": {"enforced": True}}),
-            True,
+            record("select k, at, x * 3 as amount, x as other from ref.raw"),
+            ["the definition of orders.v1 has changed: amount: `amount` x * 2 -> x * 3 in `orders_v1`"],
         ),
-        (model("orders.v1", columns={"amount": {"name": "amount", "data_type": "double"}}), True),
-        (model("orders.v1", columns={"amount": {"name": "amount", "data_type": "bigint", "description": "x"}}), False),
-        (model("orders.v1", relation_name='"prod"."main"."orders_v1"'), False),
-        (model("stg", raw_code="select 11 from {{ source('raw', 'orders') }}"), True),
-        (model("stg", config={"materialized": "table"}), False),
-        (model("other", raw_code="select 4"), False),
-        (lambda manifest: manifest["macros"]["macro.shop.inner"].update(macro_sql="y"), True),
-        (lambda manifest: manifest["macros"]["macro.dbt.ref"].update(macro_sql="y"), False),
-        (lambda manifest: manifest["sources"]["source.shop.raw.orders"].update(identifier="orders_2"), True),
-        (lambda manifest: manifest["sources"]["source.shop.raw.orders"].update(database="prod"), False),
-        (lambda manifest: manifest["nodes"]["seed.shop.names"].update(checksum={"checksum": "2"}), False),
+        (record(ttl=4), ["the definition of orders.v1 has changed: amount: ttl 3 days -> 4 days"]),
+        (
+            replace(record(), definition=None),
+            ["whether the definition of orders.v1 has changed is not known: its SQL cannot be read"],
+        ),
     ],
 )
-def test_a_definition_is_its_sql_and_all_it_is_made_from(change: Callable[[Any], None], matters: bool) -> None:
-    changed = copy.deepcopy(DBT)
-    change(changed)
-    found = [definition_hash(manifest, "model.shop.orders.v1") for manifest in (DBT, changed)]
-    assert (found[0] != found[1]) is matters
+def test_a_definition_has_changed_when_it_means_something_else(now: ViewRecord, said: list[str]) -> None:
+    assert changed_definition(record(), now) == said
 
 
 SERVICE = FeatureService(
