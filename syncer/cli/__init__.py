@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from syncer.cli import mirror, plan, reading, registering, server, status, sync, training
+from syncer.cli import lineage, mirror, plan, reading, registering, server, status, sync, training
 from syncer.cli.output import file_error, say_error
 from syncer.errors import SyncerError
 
@@ -45,6 +45,7 @@ def main() -> None:
 for command in (
     registering.register,
     registering.check,
+    lineage.lineage,
     plan.plan_command,
     sync.sync_command,
     mirror.verify_command,

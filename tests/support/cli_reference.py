@@ -52,6 +52,7 @@ With `--json` a result is one JSON object on one line:
 | `batch` | `rows`, `path`, `at` |
 | `check` | `problems`, each with `message`, `hint` |
 | `get` | `service`; `features` and `statuses`, both by feature |
+| `lineage` | `steps`, each with `id`, `kind` and what is known of it; `edges`, each with `from`, `to` |
 | `register` | `changes`, in words; `views` and `services`, the ids that are served |
 | `sync` | `namespace`, `as_of`, `seconds`; `views`, each with {synced} |
 | `training-set` | `rows`, `path`, `manifest`; with `--rebuild`: `same`, `differences`, `changes`, `manifest` |

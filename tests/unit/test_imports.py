@@ -27,7 +27,7 @@ LADDER: list[set[str]] = [
     {"store", "fetch", "state", "project", "server"},
     {"definition"},
     {"accepted", "skew"},
-    {"judging", "proof"},
+    {"judging", "lineage", "proof"},
     {"mirror", "reading", "namespace", "lease", "patience", "spine", "provenance"},
     {"frames"},
     {"gate", "registering", "sync", "verify", "client", "training", "batch", "audit", "status", "watch"},
