@@ -18,7 +18,7 @@ from typing import Any
 from syncer.accepted import Accepted, accepted_before, accepted_here, sql_path
 from syncer.declarations import Declarations, read_declarations
 from syncer.decode import proto_text
-from syncer.definition import Definition, ProjectDefinitions, read_definitions
+from syncer.definition import Definition, ProjectDefinitions, node_names, read_definitions
 from syncer.definition import to_text as definition_text
 from syncer.errors import DefinitionError, RefusedError, RegistryError, SyncerError, ValueChangeError
 from syncer.judging import Judgement, in_words, judgements, retrain
@@ -33,6 +33,7 @@ from syncer.registry import (
     taken_in,
     to_text,
 )
+from syncer.skew import Skew, Surroundings, find_skew
 from syncer.sql.changes import Change
 from syncer.warehouse import open_warehouse
 
@@ -47,6 +48,7 @@ class Proposal:
     manifest: Mapping[str, Any]
     declarations: Declarations
     definitions: ProjectDefinitions
+    skew: Skew
 
 
 def load_proposal(project: Project, target: str | None) -> Proposal:
@@ -56,10 +58,23 @@ def load_proposal(project: Project, target: str | None) -> Proposal:
     """
     parsed = parse_project(project, target)
     declarations = read_declarations(parsed.manifest)
-    definitions = ProjectDefinitions(definitions={}, problems={})
+    definitions, skew = ProjectDefinitions(definitions={}, problems={}), Skew()
     if not declarations.problems:
-        definitions = read_definitions(compile_feature_views(project, target, parsed), declarations.views)
-    return Proposal(folder=project.folder, manifest=parsed.manifest, declarations=declarations, definitions=definitions)
+        compiled = compile_feature_views(project, target, parsed)
+        definitions = read_definitions(compiled, declarations.views)
+        names = node_names(compiled)
+        surroundings = Surroundings(
+            retentions={names[id_]: kept for id_, kept in declarations.retentions.items()},
+            session_zone=project.session_zone,
+        )
+        skew = find_skew(definitions.definitions, declarations.views, surroundings)
+    return Proposal(
+        folder=project.folder,
+        manifest=parsed.manifest,
+        declarations=declarations,
+        definitions=definitions,
+        skew=skew,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +114,7 @@ def register_project(
     proposal.declarations.raise_first()
     gate = _Gate(proposal, accepted_before(proposal.folder, proposal.declarations.project, against))
     changed = gate.value_changes()
-    problems = gate.refused()
+    problems = [*gate.refused(), *proposal.skew.problems]
     if accept_fix is None:
         problems += map(gate.refused_values, changed)
     if problems:
@@ -138,12 +153,14 @@ def check_project(proposal: Proposal, *, against: str | None = None, today: date
     late, warnings = gate.deprecated(today)
     changed = gate.value_changes()
     problems = [*gate.refused(), *gate.without_latest(), *map(gate.refused_values, changed), *late]
+    problems += proposal.skew.problems
     if gate.unreadable is not None:
         problems.append(gate.unreadable)
     elif not problems:
         problems += (
             RegistryError(f"the registry is behind the project: {change}", _REGISTER) for change in gate.behind()
         )
+    warnings += proposal.skew.warnings
     return Checked(
         problems=tuple(problems),
         warnings=tuple(warnings),

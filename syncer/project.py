@@ -46,6 +46,11 @@ class Project:
     def default_namespace(self) -> str:
         return f"{self.name}_{self.target}"
 
+    @property
+    def session_zone(self) -> str | None:
+        """The time zone of dbt's connections; None where the profile leaves it to the machine."""
+        return next((str(zone) for name, zone in self.settings.items() if name.lower() == "timezone"), None)
+
     def manifest_stamp(self) -> object:
         """Something else once the manifest has been written anew."""
         try:

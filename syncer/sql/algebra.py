@@ -421,6 +421,9 @@ def _type(term: Term) -> str | None:
             return "bigint" if known else None
         if name in RESULT_TYPES:
             return RESULT_TYPES[name]
+        if name in ("date_trunc", "time_bucket"):
+            kind = type_of(term.children()[1]) if len(term.children()) > 1 else None
+            return kind if kind in INSTANTS else None  # of a date: a timestamp, or a date
         if name in SAME_TYPE:
             values = tuple(flat(term.args[1:2]))
             few = len(values) <= (1 if name in ("max", "min") else 2)  # max(x, 3) is a list; lag's default may widen

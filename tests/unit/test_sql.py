@@ -229,6 +229,9 @@ def test_types_are_those_of_duckdb() -> None:
         "percent_rank() over (order by amount)", "lag(quantity, 1, 0) over (order by amount)", "day + quantity", "amount % 2",
         "order_id // 2", "quantity // 2", "amount // 2", "order_id % 2", "to_days(2)", "to_hours(quantity)", "order_id / 2",
         "nullif(quantity, 1)", "if(is_gift, status, 'a')", "is_gift is true", "status like 'a%'", "bool_and(is_gift)", "upper(status)",
+        "date_trunc('day', ordered_at)", "date_trunc('hour', local_time)", "date_trunc('day', day)", "to_timestamp(3)",
+        "time_bucket(interval 1 day, ordered_at)", "time_bucket(interval '15 minutes', local_time)",
+        "time_bucket(interval 1 day, day)", "make_timestamptz(2013, 1, 1, 0, 0, 0.0)", "make_timestamp(2013, 1, 1, 0, 0, 0.0)",
     ]  # fmt: skip
     con = corpus.connect()
     told = 0
