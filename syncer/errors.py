@@ -23,6 +23,7 @@ module; the edges wrap what third-party libraries raise. One class per thing a c
     |   +-- NamespaceError         the namespace belongs to another project, or nothing was ever published there
     +-- StoppedError           a run was told to stop; what it did is remembered
     +-- RequestError           a read asks for what is not served: service, feature, join key
+    +-- WebhookError           nobody could be told
 """
 
 from __future__ import annotations
@@ -123,6 +124,10 @@ class StoppedError(SyncerError):
 
 class RequestError(SyncerError):
     """A read asks for what is not served."""
+
+
+class WebhookError(SyncerError):
+    """The webhook did not take what was posted."""
 
 
 def closest(word: object, known: Iterable[str], what: str) -> str:

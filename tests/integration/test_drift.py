@@ -18,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support import drifting as drifts
 from tests.support.projects import Project
 
 #: The features of the view: name -> type
@@ -537,108 +538,24 @@ def test_only_what_has_changed_is_flagged(warehouse: Warehouse) -> None:
 
 # --- through dbt ------------------------------------------------------------------------------------------------------
 
-SHOP_YAML = """
-models:
-  - name: visits
-    config:
-      materialized: table
-      contract: {enforced: true}
-      meta:
-        feature_view: {entity: customer, join_keys: [customer], event_timestamp: event_at, available_at: none}
-    columns:
-      - {name: customer, data_type: bigint}
-      - {name: event_at, data_type: timestamptz}
-      - {name: minutes, data_type: double}
-      - {name: pages, data_type: bigint, config: {meta: {drift: {look: 0.2, act: 0.9}}}}
-      - {name: plan, data_type: varchar}
-    versions: [{v: 1}]
-  - name: visits_drift
-    data_tests:
-      - feature_warehouse.feature_drift: {name: all_features}
-      - feature_warehouse.feature_drift: {name: never_fails, config: {severity: warn}}
-      - feature_warehouse.feature_drift: {name: fails_early, config: {where: "feature = 'plan'", error_if: ">= 1"}}
-      - feature_warehouse.feature_drift: {name: to_look_at, config: {where: "feature in ('plan', 'pages')"}}
-      - feature_warehouse.feature_drift: {name: without_drift, config: {where: "feature = 'pages'"}}
-      - feature_warehouse.feature_drift: {name: an_earlier_day, config: {where: "period_start < '2026-03-03'"}}
-exposures:
-  - name: churn_v1
-    type: ml
-    owner: {name: Growth, email: growth@example.com}
-    depends_on: ["ref('visits', v=1)"]
-    config:
-      meta:
-        feature_service:
-          name: churn
-          version: 1
-          features: [{view: visits.v1, features: [minutes, pages], prefix: last_}]
-          request: {hour: bigint}
-          on_demand: [{name: is_night, data_type: boolean, expression: hour < 6}]
-"""
-
-#: Two days of reference; on the third `minutes` are others, `pages` a little, and some plans.
-VISITS = """
-select
-    visit::bigint as customer,
-    timestamptz '2026-03-01 00:00:00+00' + to_hours(24 * day) + to_seconds(visit) as event_at,
-    (visit % 100 + if(day = 2, 30, 0))::double as minutes,
-    (visit % 10 + if(day = 2 and visit % 20 in (0, 3, 6), 1, 0))::bigint as pages,
-    if(day = 2 and visit % 5 < 2, 'gold', if(visit % 2 = 0, 'basic', 'gold')) as plan
-from range(4) as days(day), range(1000) as visits(visit)
-where day < 3 or visit < 50
-"""
-
-#: What a model was trained on, and what it was served: the features under the service's names, at the time of each row.
-ASKED = """
-select
-    event_at as asked_at,
-    minutes as last_minutes,
-    pages as last_pages,
-    visit_hour < {hour} as is_night,
-    visit_hour
-from (select *, extract(hour from event_at) + customer % 24 as visit_hour from {{{{ ref("visits", v=1) }}}})
-"""
-
-PERIOD = 'start="2026-03-01T00:00:00Z", end="2026-03-03T00:00:00Z"'
-OF_CHURN = 'timestamp="asked_at", service="churn.v1"'
-
-SHOP = {
-    "models/shop.yml": SHOP_YAML,
-    "models/visits_v1.sql": VISITS,
-    "models/visits_reference.sql": f"{{{{ feature_warehouse.drift_reference(ref('visits', v=1), {PERIOD}) }}}}",
-    "models/visits_drift.sql": (
-        "{{ feature_warehouse.drift_profile(ref('visits', v=1), reference=ref('visits_reference')) }}"
-    ),
-    "models/training.sql": "{{ config(materialized='table') }}" + ASKED.format(hour=6),
-    "models/served_log.sql": "{{ config(materialized='table') }}" + ASKED.format(hour=10),
-    "models/churn_reference.sql": (
-        f"{{{{ feature_warehouse.drift_reference(ref('training'), {PERIOD}, {OF_CHURN}) }}}}"
-    ),
-    "models/churn_drift.sql": (
-        f"{{{{ feature_warehouse.drift_profile(ref('served_log'), ref('churn_reference'), {OF_CHURN}) }}}}"
-    ),
-    "models/log_reference.sql": (
-        f"{{{{ feature_warehouse.drift_reference(ref('served_log'), {PERIOD}, timestamp='asked_at') }}}}"
-    ),
-}
-
 PROFILE_OF = "drift_profile(ref('visits', v=1), ref('visits_reference'), "
 
 #: A call -> what dbt says of it
 WRONG = {
-    f"drift_reference(ref('visits', v=1), {PERIOD}, timestamp='event_at')": (
+    f"drift_reference(ref('visits', v=1), {drifts.PERIOD}, timestamp='event_at')": (
         "drift_reference: visits.v1 is a feature view, so its time comes from its metadata. "
         "Leave `timestamp` and `service` out."
     ),
-    f"drift_reference(ref('served_log'), {PERIOD})": (
+    f"drift_reference(ref('served_log'), {drifts.PERIOD})": (
         "Name the column that says when each row was: timestamp='<column>'."
     ),
-    f"drift_reference(ref('visits', v=1), {PERIOD}, features=['minuets'])": (
+    f"drift_reference(ref('visits', v=1), {drifts.PERIOD}, features=['minuets'])": (
         "drift_reference: visits.v1 has no feature 'minuets'; it has minutes, pages, plan."
     ),
-    f"drift_reference(ref('visits_reference'), {PERIOD}, {OF_CHURN})": (
+    f"drift_reference(ref('visits_reference'), {drifts.PERIOD}, {drifts.OF_CHURN})": (
         "has no column 'last_minutes', which churn.v1 reads; it has source, source_type"
     ),
-    f"drift_reference(ref('training'), {PERIOD}, timestamp='asked_at', service='churn.v9')": (
+    f"drift_reference(ref('training'), {drifts.PERIOD}, timestamp='asked_at', service='churn.v9')": (
         "drift_reference: there is no service 'churn.v9' (declared: churn.v1)."
     ),
     "drift_reference(ref('visits', v=1), start='2026-03-01', end='2026-03-03T00:00:00Z')": (
@@ -656,9 +573,7 @@ WRONG = {
 
 @pytest.fixture(scope="module")
 def drifting(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    return Project(
-        tmp_path_factory.mktemp("drifting"), SHOP, more='vars: {feature_warehouse_now: "2026-03-04T00:00:00Z"}'
-    )
+    return drifts.shop(tmp_path_factory.mktemp("drifting"))
 
 
 def rows(project: Project, query: str) -> list[tuple[Any, ...]]:
@@ -702,13 +617,13 @@ def test_a_served_log_is_compared_with_what_the_model_was_trained_on(drifting: P
 def test_fixed_bins_stay_until_their_definition_changes(drifting: Project) -> None:
     drifting.dbt("run")
     before = rows(drifting, "from visits_reference order by feature, bin")
-    other = SHOP["models/visits_v1.sql"].replace("visit % 100", "visit % 90")
+    other = drifts.SHOP["models/visits_v1.sql"].replace("visit % 100", "visit % 90")
     drifting.write("models/visits_v1.sql", other)
     drifting.dbt("run")
     assert rows(drifting, "from visits_reference order by feature, bin") == before
 
     drifting.write(
-        "models/shop.yml", SHOP_YAML.replace("name: pages, data_type: bigint", "name: pages, data_type: integer")
+        "models/shop.yml", drifts.SHOP_YAML.replace("name: pages, data_type: bigint", "name: pages, data_type: integer")
     )
     drifting.write("models/visits_v1.sql", other.replace("::bigint as pages", "::integer as pages"))
     drifting.dbt("run", "--select", "visits+", "--exclude", "visits_drift")
@@ -724,13 +639,13 @@ def test_each_refusal_says_what_to_write(drifting: Project) -> None:
     files = {f"models/wrong_{i}.sql": f"{{{{ feature_warehouse.{call} }}}}" for i, call in enumerate(WRONG)}
     for path, sql in files.items():
         drifting.write(path, sql)
-    drifting.write("models/shop.yml", SHOP_YAML.replace("act: 0.9", "atc: 0.9"))
+    drifting.write("models/shop.yml", drifts.SHOP_YAML.replace("act: 0.9", "atc: 0.9"))
     try:
         result = drifting.try_dbt("run", "--select", "wrong_*", "visits_drift")
     finally:
         for path in files:
             (drifting.folder / path).unlink()
-        drifting.write("models/shop.yml", SHOP_YAML)
+        drifting.write("models/shop.yml", drifts.SHOP_YAML)
     said = {run.node.name: run.message or "" for run in result.result.results}
     for i, words in enumerate(WRONG.values()):
         assert words in said[f"wrong_{i}"], said[f"wrong_{i}"]
