@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/project.stamp
-# Feast, which the tests and measurements compare with, never shares an environment with us.
+# Feast and Evidently's PSI, which the tests and measurements compare with, never share an environment with us.
 FEAST := .venv-feast/requirements.stamp
 
 # What another active environment or a dbt user's shell may have set would steer the commands below elsewhere.
@@ -44,13 +44,16 @@ bench: $(READY) $(FEAST) ## measure the sync, the point-in-time join, also again
 	$(BIN)/python -m benchmarks.windows 500000
 	$(BIN)/python -m benchmarks.gate
 
-pins: ## write both requirements.txt anew (needs uv; UPGRADE=1 takes newer releases)
+pins: ## write each requirements.txt anew (needs uv; UPGRADE=1 takes newer releases)
 	uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.10 --generate-hashes \
 		--no-strip-extras --no-emit-index-url --no-emit-find-links --custom-compile-command 'make pins' \
 		$(if $(UPGRADE),--upgrade) --quiet --output-file requirements.txt
 	uv pip compile tests/feast/requirements.in --universal --python-version 3.10 --generate-hashes \
 		--no-strip-extras --no-emit-index-url --no-emit-find-links --custom-compile-command 'make pins' \
 		$(if $(UPGRADE),--upgrade) --quiet --output-file tests/feast/requirements.txt
+	uv pip compile tests/evidently/requirements.in --no-deps --universal --python-version 3.10 --generate-hashes \
+		--no-strip-extras --no-emit-index-url --no-emit-find-links --custom-compile-command 'make pins' \
+		$(if $(UPGRADE),--upgrade) --quiet --output-file tests/evidently/requirements.txt
 
 clean: ## remove everything that was made here, .venv too
 	rm -rf .venv .venv-feast .run target dbt_packages logs build dist *.duckdb *.duckdb.wal *.duckdb.tmp *.parquet
@@ -71,8 +74,9 @@ $(READY): .venv/requirements.stamp pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-index --no-build-isolation --no-deps -e .
 	@touch $@
 
-$(FEAST): tests/feast/requirements.txt | $(READY)
+$(FEAST): tests/feast/requirements.txt tests/evidently/requirements.txt | $(READY)
 	@echo "Setting up .venv-feast, once (half a minute)"
 	@$(BIN)/python -m venv --clear .venv-feast
 	@.venv-feast/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/feast/requirements.txt
+	@.venv-feast/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r tests/evidently/requirements.txt
 	@touch $@

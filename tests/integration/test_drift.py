@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
 import random
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,7 +22,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support import drifting as drifts
-from tests.support.projects import Project
+from tests.support import feast as peer
+from tests.support.pages import Page
+from tests.support.projects import ROOT, Project
 
 #: The features of the view: name -> type
 FEATURES = {
@@ -414,6 +419,51 @@ def test_bins_statistics_and_psi_equal_the_oracle(built: Warehouse, seed: int, c
         assert_equals_oracle(built, rows, now)
     finally:
         built.connection.execute("rollback")
+
+
+# --- Evidently --------------------------------------------------------------------------------------------------------
+
+
+def evidently(pairs: list[tuple[list[int], list[int]]]) -> list[float]:
+    """The PSI of each pair of binned samples, by the Evidently package in .venv-feast."""
+    script = ROOT / "tests" / "evidently" / "psi.py"
+    done = subprocess.run([peer.PYTHON, script], input=json.dumps(pairs), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert f"Evidently {answer['version']}" in Page("reference/drift.md").text
+    return list(answer["psi"])
+
+
+def test_psi_is_that_of_evidently(warehouse: Warehouse) -> None:
+    """Of the same bins, to 1e-9; but for its own rule where a bin is empty and another one holds 0.01 % or less."""
+    if not peer.PYTHON.exists():
+        if os.environ.get("FEAST") == "required":
+            pytest.fail("there is no .venv-feast")
+        pytest.skip("Evidently is not installed here; `make .venv-feast/requirements.stamp` does that")
+    pairs, ours = [], []
+    for seed in range(5):
+        warehouse.fill(random_rows(random.Random(seed), 400))
+        warehouse.stand_at(START + timedelta(days=DAYS))
+        warehouse.fix_reference()
+        warehouse.run(full=True)
+        found = warehouse.rows(
+            """select expected, counts, psi
+            from readings_drift
+            inner join
+                (select feature, list(row_count order by bin) as expected from readings_reference group by feature)
+                using (feature)
+            where psi is not null"""
+        )
+        assert len(found) > 40
+        pairs += [(row["expected"], row["counts"]) for row in found]
+        ours += [row["psi"] for row in found]
+    stray = [20_000, 1, 5], [20_000, 1, 0]
+    *theirs, of_stray = evidently([*pairs, stray])
+    assert theirs == pytest.approx(ours, rel=1e-9, abs=1e-9)
+    share, empty = 5 / 20_006, 1 / 20_001 / 10**6  # the latter by its own rule; ours is 0.0001
+    others = [(20_000 / 20_006, 20_000 / 20_001), (1 / 20_006, 1 / 20_001), (share, empty)]
+    assert of_stray == pytest.approx(sum((a - e) * math.log(a / e) for e, a in others), rel=1e-9)
+    assert of_stray > 10 * oracle_psi(*stray)
 
 
 # --- incremental runs -------------------------------------------------------------------------------------------------
