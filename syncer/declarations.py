@@ -471,10 +471,16 @@ def _check_outputs(service: FeatureService, place: str) -> None:
                 "give one of the views a `prefix:`",
             )
         owners[output] = owner
+    for name in service.request:
+        if name in owners:
+            raise DefinitionError(
+                f"{place}: '{name}' is a request value and a feature, of {owners[name]}",
+                "give one of them another name",
+            )
 
 
 def _check_request(service: FeatureService, views: Mapping[str, DeclaredView], place: str) -> None:
-    types: dict[str, tuple[str, str]] = {}
+    types = {name: (type_, "request") for name, type_ in service.request.items()}
     for read in service.views:
         for key in views[read.view].view.entity.join_keys:
             name = read.keys.get(key.name, key.name)

@@ -33,6 +33,7 @@ from syncer.registry import (
     taken_in,
     to_text,
 )
+from syncer.services import changed_expressions, service_problems
 from syncer.skew import Skew, Surroundings, find_skew
 from syncer.sql.changes import Change
 from syncer.warehouse import open_warehouse
@@ -114,7 +115,7 @@ def register_project(
     proposal.declarations.raise_first()
     gate = _Gate(proposal, accepted_before(proposal.folder, proposal.declarations.project, against))
     changed = gate.value_changes()
-    problems = [*gate.refused(), *proposal.skew.problems]
+    problems = [*gate.refused(), *gate.refused_expressions(), *proposal.skew.problems]
     if accept_fix is None:
         problems += map(gate.refused_values, changed)
     if problems:
@@ -153,7 +154,7 @@ def check_project(proposal: Proposal, *, against: str | None = None, today: date
     late, warnings = gate.deprecated(today)
     changed = gate.value_changes()
     problems = [*gate.refused(), *gate.without_latest(), *map(gate.refused_values, changed), *late]
-    problems += proposal.skew.problems
+    problems += [*gate.refused_expressions(), *proposal.skew.problems]
     if gate.unreadable is not None:
         problems.append(gate.unreadable)
     elif not problems:
@@ -248,6 +249,12 @@ class _Gate:
             *(RegistryError(sentence, NEW_VERSION) for sentence in found),
             *(unknown[id_] for id_ in self.registry.views if id_ in unknown),
         ]
+
+    def refused_expressions(self) -> Iterator[SyncerError]:
+        """On-demand features that cannot be served as declared, or are not what models were trained with."""
+        services = self.proposal.declarations.services
+        yield from service_problems(services, self._views)
+        yield from changed_expressions(self.base.registry.services, services, self._views)
 
     def without_latest(self) -> Iterator[DefinitionError]:
         """The served views that nothing could be synced from."""

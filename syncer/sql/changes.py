@@ -260,12 +260,24 @@ def check_on_demand(expression: str, columns: Mapping[str, str]) -> OnDemand:
     [value] = relation.columns.values()
     walk = Walk()
     walk.term(value)
-    problems = [f"{name} reads the clock" for name in sorted(walk.current_time)]
+    problems = [f"{name} reads the clock" for name in sorted(walk.current_time | walk.current_instant)]
     chance = walk.chance | {f"{name} (not known here)" for name in walk.unknown}
     problems += [f"{name} may give another value at each call" for name in sorted(chance)]
     kinds = {instance.content.kind for instance in relation.block.instances()}
+    problems += [f"{name} is a value of the session" for name in sorted(walk.session)]
     if value.queries:
         problems.append("it holds a subquery")
     if kinds != {"leaf"}:
         problems.append("it looks at more than one row: an aggregate, a window or unnest")
     return OnDemand(type_of(value) or "", tuple(problems))
+
+
+def same_on_demand(before: str, after: str, columns: Mapping[str, str]) -> bool:
+    """Whether two expressions over the same columns are known to give the same value."""
+
+    def fingerprint(expression: str) -> str:
+        row, computed = Node(columns=columns, closed=True), Node(sql=f"select (\n{expression}\n) as value from row")
+        view = View(node="computed", join_keys={}, event_timestamp="value")
+        return Definitions({"row": row, "computed": computed}).fingerprint(view, "value")
+
+    return before == after or fingerprint(before) == fingerprint(after)

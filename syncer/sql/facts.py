@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from syncer.sql.algebra import ORDER, PHYSICAL, Block, Content, Instance, Term, flat, type_of
-from syncer.sql.functions import CURRENT_TIME, ORDERED_AGGREGATES, PICKING_AGGREGATES, RANDOM
+from syncer.sql.functions import CURRENT_TIME, ORDERED_AGGREGATES, PICKING_AGGREGATES, RANDOM, SESSION
 from syncer.sql.lookback import Lookback, Reach, Stated, reach
 
 Source = tuple[str, str]  # relation, column
@@ -79,6 +79,7 @@ class Walk:
         self.current_instant: set[str] = set()  # where it decides a value; rows that lie ahead may be left out by it
         self.chance: set[str] = set()
         self.unknown: set[str] = set()
+        self.session: set[str] = set()
         self.ties: set[str] = set()
         self._seen: set[object] = set()
 
@@ -107,6 +108,8 @@ class Walk:
             self.current_instant.add("current_instant()")
         elif name in RANDOM:
             self.chance.add(f"{name}()")
+        elif name in SESSION:
+            self.session.add(f"{name}()")
         elif not term.pure and not any(not child.pure for child in term.children()):
             self.unknown.add(f"{name}()")
         marks = {child.op for child in term.children()} & {ORDER, PHYSICAL}

@@ -25,28 +25,32 @@ ALIASES: dict[str, str] = {
 #: One row's value from that row's values, always the same.
 PURE = frozenset(
     """
-    abs acos age array_extract array_length array_slice array_value ascii asin atan atan2 bar base64 bin bit_count
-    cardinality cbrt ceil century chr coalesce concat concat_ws contains cos cot damerau_levenshtein date_add date_diff
-    date_part date_sub date_trunc day dayname dayofmonth dayofweek dayofyear days_in_month decade degrees element_at
-    ends_with epoch epoch_ms epoch_ns epoch_us era even exp factorial fdiv flatten floor fmod format from_base64
-    from_hex from_json gamma gcd getvariable greatest greatest_common_divisor hamming hash hex hour if instr isfinite
-    isinf isnan isodow isoyear jaccard jaro_similarity jaro_winkler_similarity json_array_length json_contains
-    json_exists json_extract json_extract_path json_extract_path_text json_extract_string json_keys json_type
-    json_valid json_value julian last_day lcm least least_common_multiple left length levenshtein lgamma list_aggregate
-    list_any_value list_append list_avg list_concat list_contains list_count list_distinct list_element list_extract
-    list_filter list_first list_has_all list_has_any list_indexof list_last list_max list_median list_min list_position
-    list_prepend list_reduce list_resize list_reverse list_reverse_sort list_slice list_sort list_string_agg list_sum
-    list_transform list_unique list_value list_where list_zip ln log log10 log2 lower lpad ltrim make_date make_time
-    make_timestamp make_timestamptz map map_concat map_contains map_entries map_extract map_from_entries map_keys
-    map_values md5 microsecond millennium millisecond minute mod month monthname nullif nanosecond ord
-    parse_dirname parse_filename pi power prefix printf quarter radians range generate_series regexp_escape
-    regexp_extract regexp_extract_all regexp_full_match regexp_matches regexp_replace repeat replace reverse right round
-    round_even row rpad rtrim second sha1 sha256 sign signbit sin sinh split_part sqrt starts_with strftime
-    string_split string_split_regex strip_accents strlen strpos strptime struct_concat struct_extract struct_insert
-    struct_pack substring suffix tan tanh time_bucket timezone timezone_hour timezone_minute to_base64 to_centuries
-    to_days to_decades to_hours to_json to_microseconds to_millennia to_milliseconds to_minutes to_months to_quarters
-    to_seconds to_timestamp to_weeks to_years translate trim trunc try_strptime typeof unhex unicode
-    upper url_decode url_encode week weekday weekofyear xor year yearweek
+    abs acos acosh age array_cosine_distance array_cosine_similarity array_cross_product array_distance
+    array_dot_product array_extract array_inner_product array_length array_negative_dot_product
+    array_negative_inner_product array_slice array_value ascii asin asinh atan atan2 atanh bar base64 bin bit_count
+    bit_length cardinality cbrt ceil century chr coalesce concat concat_ws contains cos cosh cot damerau_levenshtein
+    date_add date_diff date_part date_sub date_trunc day dayname dayofmonth dayofweek dayofyear days_in_month decade
+    degrees element_at ends_with epoch epoch_ms epoch_ns epoch_us era even exp factorial fdiv flatten floor fmod format
+    from_base64 from_hex from_json gamma gcd generate_series getvariable greatest greatest_common_divisor hamming hash
+    hex hour if instr isfinite isinf isnan isodow isoyear jaccard jaro_similarity jaro_winkler_similarity
+    json_array_length json_contains json_exists json_extract json_extract_path json_extract_path_text
+    json_extract_string json_keys json_type json_valid json_value julian last_day lcm least least_common_multiple left
+    length levenshtein lgamma list_aggregate list_any_value list_append list_avg list_concat list_contains
+    list_cosine_distance list_cosine_similarity list_count list_distance list_distinct list_dot_product list_element
+    list_extract list_filter list_first list_has_all list_has_any list_indexof list_inner_product list_last list_max
+    list_median list_min list_negative_dot_product list_negative_inner_product list_position list_prepend list_reduce
+    list_resize list_reverse list_reverse_sort list_slice list_sort list_string_agg list_sum list_transform list_unique
+    list_value list_where list_zip ln log log10 log2 lower lpad ltrim make_date make_time make_timestamp
+    make_timestamptz map map_concat map_contains map_entries map_extract map_from_entries map_keys map_values md5
+    microsecond millennium millisecond minute mod month monthname nanosecond nullif octet_length ord parse_dirname
+    parse_filename pi position power prefix printf quarter radians range regexp_escape regexp_extract regexp_extract_all
+    regexp_full_match regexp_matches regexp_replace repeat replace reverse right round round_even row rpad rtrim second
+    sha1 sha256 sign signbit sin sinh split_part sqrt starts_with strftime string_split string_split_regex strip_accents
+    strlen strpos strptime struct_concat struct_extract struct_insert struct_pack substring suffix tan tanh time_bucket
+    timezone timezone_hour timezone_minute to_base64 to_centuries to_days to_decades to_hours to_json to_microseconds
+    to_millennia to_milliseconds to_minutes to_months to_quarters to_seconds to_timestamp to_weeks to_years translate
+    trim trunc try try_strptime typeof unhex unicode upper url_decode url_encode week weekday weekofyear xor year
+    yearweek
     """.split()
 )
 
@@ -60,6 +64,9 @@ CURRENT_TIME = frozenset(
 
 #: Another value at each call.
 RANDOM = frozenset("random uuid uuidv4 uuidv7 nextval setseed".split())
+
+#: A value that somebody has set in the session.
+SESSION = frozenset(["getvariable"])
 
 #: Aggregates that give the same value for any order of their rows; of a sum of floats, up to the last bits.
 UNORDERED_AGGREGATES = frozenset(

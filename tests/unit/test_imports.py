@@ -27,7 +27,7 @@ LADDER: list[set[str]] = [
     {"store", "fetch", "state", "project", "server", "webhook"},
     {"definition"},
     {"accepted", "skew"},
-    {"judging", "lineage", "proof"},
+    {"judging", "lineage", "proof", "services"},
     {"mirror", "reading", "namespace", "lease", "patience", "spine", "provenance"},
     {"frames"},
     {"drift", "gate", "registering", "sync", "verify", "client", "training", "batch", "audit", "status", "watch"},
