@@ -19,6 +19,7 @@ from syncer.declarations import DeclaredView
 from syncer.errors import DataError, RequestError
 from syncer.feature import FeatureService
 from syncer.frames import FeatureTable, Request, load_request
+from syncer.project import compile_sql
 from syncer.spine import TABLE, Spine, place_spine, quoted, read_spine
 from syncer.warehouse import Warehouse, latest_relation
 
@@ -56,11 +57,13 @@ class BatchFeatures(FeatureTable):
             yield f"left join {latest_relation(declared)} as view_{i} on {' and '.join(same)}"
 
     def _with_on_demand(self, sql: str, columns: dict[str, str]) -> str:
-        """On-demand features too, by the expressions that training computes, where the rows have all request values."""
-        if not {name.lower() for name in self._service.request} <= {name.lower() for name in columns}:
+        """On-demand features too, by the SQL that training computes them by, where the rows have all request values."""
+        service = self._service
+        if not service.on_demand or not service.request.keys() <= {name.lower() for name in columns}:
             return sql
-        added = (f"cast({f.expression} as {f.type}) as {quoted(f.name)}" for f in self._service.on_demand)
-        return f"select {', '.join(['*', *added])} from ({sql})"
+        of_service = f"feature_warehouse._on_demand('{service.name}.v{service.version}', 'batch')"
+        macro = f"{{{{ feature_warehouse._select_on_demand({of_service}) if execute }}}}"
+        return f"with final as ({sql}) {compile_sql(self._request.project, macro, self._request.target)}"
 
 
 def get_batch_features(

@@ -96,12 +96,13 @@ def place_spine(
             raise RequestError(
                 f"{spine.source} has no rows, so nobody can tell what its columns are", "give it a row, or leave it out"
             )
-        # A CSV file has no types. Join keys have: 007 is a text where the key is one.
+        # A CSV file has no types. Join keys and request values have: 007 is a text where the key is one.
         declared = {
             read.keys.get(key.name, key.name).lower(): key.type
             for read in reads
             for key in views[read.view].entity.join_keys
         }
+        declared |= service.request if service else {}
         known = {name: declared[name.lower()] for name in columns if name.lower() in declared}
         columns = warehouse.add("given_rows", spine.rows, known)
     _check(columns, reads, views, service, timestamp)
@@ -165,7 +166,8 @@ def _check(
                     f"cast it: {column}::{key.type}",
                 )
     owners = outputs(reads)
-    if service is not None:
+    if service is not None and service.on_demand:
+        _check_request(folded, service, complete=timestamp is not None)
         owners |= {feature.name: service.id for feature in service.on_demand}
     for name, owner in owners.items():
         if name.lower() in folded:
@@ -187,6 +189,23 @@ def _check_time(folded: Mapping[str, str], timestamp: str, having: str) -> None:
             f"the rows' column '{timestamp}' is {type_}, which has no zone, so it names no instant",
             f"convert it: {timestamp} at time zone 'UTC', or the zone that its clock stood in",
         )
+
+
+def _check_request(folded: Mapping[str, str], service: FeatureService, *, complete: bool) -> None:
+    """complete: every request value has to be there."""
+    for name, type_ in service.request.items():
+        if name not in folded:
+            if complete:
+                raise RequestError(
+                    f"the rows have no column '{name}', from which on-demand features of {service.id} are computed",
+                    f"add it, as {type_}",
+                )
+        elif canonical(folded[name]) != type_:
+            # Another type computes other values: 7 // 2 is 3, and 7.0 // 2 is not.
+            raise RequestError(
+                f"the rows' column '{name}' is {canonical(folded[name])}, but {service.id} requests {type_}",
+                f"cast it: {name}::{type_}",
+            )
 
 
 def _base(type_: str) -> str:

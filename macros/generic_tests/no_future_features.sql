@@ -28,7 +28,7 @@
                     spine_columns=spine_columns,
                     spine_timestamp=spine_timestamp,
                     reads=reads,
-                    on_demand=[],
+                    on_demand=none,
                     allow_equal=allow_equal,
                     known_as_of=known_as_of,
                 ) }}

@@ -8,7 +8,7 @@
     {% set macro_name = "point_in_time_join" %}
     {% set reads = feature_warehouse._feature_reads(feature_views, service, macro_name) %}
     {% set columns = feature_warehouse._spine_columns(spine, spine_timestamp, reads, macro_name, spine_columns) %}
-    {% set on_demand = feature_warehouse._on_demand(service) %}
+    {% set on_demand = feature_warehouse._on_demand(service, macro_name, columns) %}
 
     {% if known_as_of is not none %}
         {% do feature_warehouse._check_instant(known_as_of, macro_name, "known_as_of") %}

@@ -131,8 +131,9 @@
             {% endfor %}
         )
 
-    select {{ feature_warehouse._with_on_demand(on_demand) }}
-    from final
+        {% if on_demand %} {{ feature_warehouse._select_on_demand(on_demand) }}
+    {% else %} select * from final
+    {% endif %}
 
 {% endmacro %}
 
@@ -209,7 +210,11 @@
             {% endfor %}
         )
 
-    select {{ feature_warehouse._with_on_demand(on_demand) }}
+    select
+        *
+        {%- for feature in on_demand.features if on_demand %}
+            , cast({{ feature.expression }} as {{ feature.data_type }}) as {{ feature.name }}
+        {%- endfor %}
     from final
 
 {% endmacro %}
@@ -217,11 +222,5 @@
 {% macro _same_keys(keys, alias) %}
     {%- for key, column in keys.items() -%}
         spine.{{ column }} = {{ alias }}.{{ key }}{{ " and " if not loop.last }}
-    {%- endfor -%}
-{% endmacro %}
-
-{% macro _with_on_demand(on_demand) %}
-    * {%- for feature in on_demand %}
-        , cast({{ feature.expression }} as {{ feature.data_type }}) as {{ feature.name }}
     {%- endfor -%}
 {% endmacro %}

@@ -76,7 +76,7 @@ PORTABLE = """
 {{% set reads = feature_warehouse._feature_reads(views, none, 'test') if execute else [] %}}
 {{{{ feature_warehouse.default__point_in_time_select(
     spine=labels, spine_columns=['label_id', 'k', 'region', 'asked_at', 'note'], spine_timestamp='asked_at',
-    reads=reads, on_demand=[], allow_equal={equal}, known_as_of=none
+    reads=reads, on_demand=none, allow_equal={equal}, known_as_of=none
 ) if execute else 'select 1' }}}}
 """
 

@@ -28,7 +28,7 @@ LADDER: list[set[str]] = [
     {"definition"},
     {"accepted", "skew"},
     {"judging", "lineage", "proof", "services"},
-    {"mirror", "reading", "namespace", "lease", "patience", "spine", "provenance"},
+    {"mirror", "reading", "namespace", "lease", "patience", "spine", "provenance", "request"},
     {"frames"},
     {"drift", "gate", "registering", "sync", "verify", "client", "training", "batch", "audit", "status", "watch"},
     {"cli"},
