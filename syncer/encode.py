@@ -4,10 +4,11 @@ Knows which Arrow type each served type arrives in from DuckDB, and the bytes of
 texts, one protobuf message per row, the Redis protocol. protobuf's own encoder writes the same messages; it is the
 test's oracle. Knows no DuckDB connection and no socket.
 
-Strategy. A column becomes a few *pieces*: binary arrays with one element per row, empty where the row has nothing to
-say. A number is one piece, tag and value; a string is two, tag and length, then the bytes as they lie in Arrow. numpy
-makes the pieces of a whole column at once; Arrow joins them row by row (``binary_join_element_wise``), first into
-messages, then with keys and the protocol's framing into one contiguous buffer. No Python code runs per row.
+Strategy. Columns become *pieces*: binary arrays with one element per row, empty where the row has nothing to say. A
+string is two pieces, tag and length, then the bytes as they lie in Arrow; numbers, each with its tag, that follow one
+another are one piece together, because joining costs by the piece. numpy makes the pieces of whole columns at once;
+Arrow joins them row by row (``binary_join_element_wise``), first into messages, then with keys and the protocol's
+framing into one contiguous buffer. No Python code runs per row.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -169,7 +171,7 @@ class Encoder:
         event_time = self._column(batch, self.view.event_timestamp, feature_type("timestamptz"))
         self._refuse_nulls(event_time, self.view.event_timestamp, "event time")
         self._refuse_unreadable(event_time, self.view.event_timestamp, keys)
-        pieces = _number_pieces(1, "sfixed64", event_time)
+        pieces: list[Any] = [_number(1, "sfixed64", event_time)]
         for name, number, type_ in self._features:
             column = self._column(batch, name, type_)
             self._refuse_unreadable(column, name, keys)
@@ -177,10 +179,10 @@ class Encoder:
                 self._refuse_null_elements(column, name, keys)
                 pieces += _list_pieces(number, type_.proto, column)
             elif type_.proto in _WIRE_TYPES:
-                pieces += _number_pieces(number, type_.proto, column)
+                pieces.append(_number(number, type_.proto, column))
             else:
                 pieces += _bytes_pieces(number, _as_bytes(column))
-        return Encoded(keys=keys, field=self.field, messages=_join(pieces))
+        return Encoded(keys=keys, field=self.field, messages=_join([*_written(pieces)]))
 
     def _encode_keys(self, batch: pa.RecordBatch) -> pa.LargeBinaryArray:
         texts: list[Any] = []
@@ -312,9 +314,20 @@ def _key_texts(column: pa.Array, type_: FeatureType) -> pa.LargeBinaryArray:
         text = _join([text.cast(_BINARY), b"Z"])
     else:
         text = column.cast(pa.large_string())
-    if type_.proto in ("string", "sfixed64"):
-        text = pc.replace_substring_regex(text, r"([|:\\])", r"\\\1")
-    return text.cast(_BINARY)
+    encoded = text.cast(_BINARY)
+    if type_.proto in ("string", "sfixed64") and _has_any(encoded, b"|:\\"):
+        encoded = pc.replace_substring_regex(text, r"([|:\\])", r"\\\1").cast(_BINARY)
+    return encoded
+
+
+def _has_any(column: pa.LargeBinaryArray, characters: bytes) -> bool:
+    """Whether one of these bytes is in the column. Looking row by row would take a hundred times as long."""
+    _, starts, data = column.buffers()
+    if not len(column) or data is None:
+        return False
+    offsets = np.frombuffer(starts, np.int64)[column.offset :][: len(column) + 1]
+    data = bytes(memoryview(data)[offsets[0] : offsets[-1]])
+    return any(data.find(character) >= 0 for character in characters)
 
 
 def _as_bytes(column: pa.Array) -> pa.LargeBinaryArray:
@@ -339,34 +352,66 @@ def _decimal_texts(column: pa.Array) -> pa.LargeStringArray:
 # Pieces: (N,) columns -> (N,) binary columns without NULLs, except the bytes of strings, which are joined as they come.
 
 
+@dataclass(frozen=True, slots=True)
+class _Numbers:
+    """N numbers under one tag, which are yet to become a piece."""
+
+    tag: bytes
+    values: npt.NDArray[Any]  # little-endian as they are; or uint64 for varints, 0 where not present
+    present: npt.NDArray[np.bool_] | None  # None: all
+    is_varint: bool
+
+    @property
+    def kind(self) -> str:
+        """Neighbours of one kind become one piece; but those of fixed width with gaps each become their own."""
+        return "varint" if self.is_varint else "fixed" if self.present is None else "gaps"
+
+
+def _written(pieces: Sequence[Any]) -> Iterator[pa.LargeBinaryArray]:
+    """The pieces, numbers among them written."""
+    for kind, group in groupby(pieces, lambda piece: piece.kind if isinstance(piece, _Numbers) else "bytes"):
+        if kind == "varint":
+            yield _varints([*group])
+        elif kind == "fixed":
+            yield _fixed([*group])
+        elif kind == "gaps":
+            yield from (_fixed([numbers]) for numbers in group)
+        else:
+            yield from group
+
+
 def _join(pieces: Sequence[Any]) -> pa.LargeBinaryArray:
     scalars = [pa.scalar(piece, _BINARY) if isinstance(piece, bytes) else piece for piece in (*pieces, b"")]
     return pc.binary_join_element_wise(*scalars, null_handling="replace", null_replacement=b"")
 
 
-def _number_pieces(number: int, proto: str, column: pa.Array) -> list[pa.LargeBinaryArray]:
-    write = _varints if _WIRE_TYPES[proto] == _VARINT else _fixed
-    return [write(_tag(number, _WIRE_TYPES[proto]), _wire_values(proto, column), _present(column))]
+def _number(number: int, proto: str, column: pa.Array) -> _Numbers:
+    wire_type = _WIRE_TYPES[proto]
+    return _Numbers(_tag(number, wire_type), _wire_values(proto, column), _present(column), wire_type == _VARINT)
 
 
-def _bytes_pieces(number: int, column: pa.LargeBinaryArray) -> list[pa.LargeBinaryArray]:
+def _length(number: int, lengths: npt.NDArray[np.uint64], present: npt.NDArray[np.bool_] | None) -> _Numbers:
+    return _Numbers(_tag(number, _LEN), lengths, present, is_varint=True)
+
+
+def _bytes_pieces(number: int, column: pa.LargeBinaryArray) -> list[Any]:
     lengths = pc.binary_length(column).fill_null(0).to_numpy().view(np.uint64)
-    return [_varints(_tag(number, _LEN), lengths, _present(column)), column]
+    return [_length(number, lengths, _present(column)), column]
 
 
-def _list_pieces(number: int, proto: str, column: pa.Array) -> list[pa.LargeBinaryArray]:
+def _list_pieces(number: int, proto: str, column: pa.Array) -> list[Any]:
     """The field's tag and length, the message inside: `values` (field 1, packed) when there are any."""
     counts = pc.list_value_length(column).fill_null(0).to_numpy().astype(np.int64)
     elements = _wire_values(proto, pc.list_flatten(column))
     if _WIRE_TYPES[proto] == _VARINT:
-        _, starts, data = _varints(b"", elements, None).buffers()
+        _, starts, data = _varints([_Numbers(b"", elements, None, is_varint=True)]).buffers()
         packed = _binary(np.diff(np.frombuffer(starts, np.int64)[_offsets(counts)]), data)
     else:
         packed = _binary(counts * elements.itemsize, pa.py_buffer(elements))
     sizes = pc.binary_length(packed).to_numpy().view(np.uint64)
-    heads = _varints(_tag(1, _LEN), sizes, counts > 0)
+    heads = _varints([_length(1, sizes, counts > 0)])
     messages = pc.binary_length(heads).to_numpy().view(np.uint64) + sizes
-    return [_varints(_tag(number, _LEN), messages, _present(column)), heads, packed]
+    return [_length(number, messages, _present(column)), heads, packed]
 
 
 def _present(column: pa.Array) -> npt.NDArray[np.bool_] | None:
@@ -397,38 +442,48 @@ def _tag(number: int, wire_type: int) -> bytes:
     return bytes([*(group | 0x80 for group in groups[:-1]), groups[-1]])
 
 
-def _fixed(tag: bytes, values: npt.NDArray[Any], present: npt.NDArray[np.bool_] | None) -> pa.LargeBinaryArray:
-    """``tag`` and the value's bytes; nothing where not ``present``."""
-    rows = np.empty(len(values), [("tag", f"S{len(tag)}"), ("value", values.dtype)])
-    rows["tag"], rows["value"] = tag, values
+def _fixed(columns: Sequence[_Numbers]) -> pa.LargeBinaryArray:
+    """Tags and the values' bytes, column after column; of a single column, nothing where not ``present``."""
+    tags = [(f"tag_{i}", f"S{len(column.tag)}") for i, column in enumerate(columns)]
+    values = [(f"value_{i}", column.values.dtype) for i, column in enumerate(columns)]
+    rows = np.empty(len(columns[0].values), [part for pair in zip(tags, values, strict=True) for part in pair])
+    for i, column in enumerate(columns):
+        rows[f"tag_{i}"], rows[f"value_{i}"] = column.tag, column.values
+    present = columns[0].present
     if present is None:
         return _binary(np.full(len(rows), rows.itemsize), pa.py_buffer(rows))
     return _binary(present * rows.itemsize, pa.py_buffer(rows[present]))
 
 
-def _varints(tag: bytes, values: npt.NDArray[np.uint64], present: npt.NDArray[np.bool_] | None) -> pa.LargeBinaryArray:
-    """``tag`` and the value in groups of 7 bits, lowest first, a high bit on all but the last; nothing for NULL.
+def _varints(columns: Sequence[_Numbers]) -> pa.LargeBinaryArray:
+    """Tags and values in groups of 7 bits, lowest first, a high bit on all but a value's last; nothing for NULL.
 
-    Written as a matrix as wide as the largest value needs, from which the unused bytes are then dropped. Where not
-    ``present``, the value must be 0.
+    Written as a matrix as wide as the largest value of each column needs, from which unused bytes are then dropped.
     """
-    groups = max(1, -(-int(np.max(values, initial=0)).bit_length() // 7))
-    matrix = np.empty((len(values), len(tag) + groups), np.uint8)
-    used = np.empty(matrix.shape, np.bool_)
-    matrix[:, : len(tag)] = np.frombuffer(tag, np.uint8)
-    used[:, : len(tag) + 1] = True if present is None else present[:, None]
-    lengths = np.full(len(values), len(tag) + 1, np.int64)
-    rest: npt.NDArray[Any] = values  # what is left to write
-    for position in range(len(tag), len(tag) + groups):
-        continued = rest > 0x7F
-        matrix[:, position] = rest & 0x7F | continued.astype(np.uint64) << 7
-        if position + 1 < len(tag) + groups:
-            used[:, position + 1] = continued
-            lengths += continued
-            rest = rest >> 7
-    if present is not None:
-        lengths *= present
-    return _binary(lengths, pa.py_buffer(matrix[used]))
+    groups = [max(1, -(-int(np.max(column.values, initial=0)).bit_length() // 7)) for column in columns]
+    rows, width = len(columns[0].values), sum(groups) + sum(len(column.tag) for column in columns)
+    matrix, used = np.empty((rows, width), np.uint8), np.ones((rows, width), np.bool_)
+    lengths = np.zeros(rows, np.int64)
+    at = 0
+    for column, count in zip(columns, groups, strict=True):
+        first, at = at + len(column.tag), at + len(column.tag) + count
+        matrix[:, first - len(column.tag) : first] = np.frombuffer(column.tag, np.uint8)
+        own = np.full(rows, len(column.tag) + 1)
+        rest: npt.NDArray[Any] = column.values  # what is left to write
+        for position in range(first, at):
+            matrix[:, position] = rest & 0x7F
+            if position + 1 < at:
+                continued = rest > 0x7F
+                matrix[:, position] |= continued.view(np.uint8) << 7
+                used[:, position + 1] = continued
+                own += continued
+                rest = rest >> 7
+        if column.present is not None:
+            used[:, first - len(column.tag) : first + 1] = column.present[:, None]
+            own *= column.present
+        lengths += own
+    every = max(groups) == 1 and all(column.present is None for column in columns)
+    return _binary(lengths, pa.py_buffer(matrix if every else matrix[used]))
 
 
 def _binary(lengths: npt.NDArray[np.int64], data: pa.Buffer) -> pa.LargeBinaryArray:

@@ -19,6 +19,7 @@ from syncer.decode import Decoder, message_class
 from syncer.encode import Encoder, commands, select_list
 from syncer.errors import DataError
 from syncer.feature import Entity, Feature, FeatureView, JoinKey
+from syncer.keyspace import entity_key
 from syncer.types import INTEGER_RANGES, feature_type
 
 UTC = timezone.utc
@@ -275,6 +276,22 @@ def test_a_missing_column_is_named():
     view = view_of(Feature("seats", "integer", 2))
     with pytest.raises(DataError, match=r"plane_facts\.v3: no column 'seats' among tailnum, event_at"):
         Encoder("demo_dev", view).encode(batch_of(view, [EPOCH]))
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.text(alphabet=r"a|:\é", max_size=4), min_size=1, max_size=6),
+    st.sampled_from([pa.string(), pa.large_string()]),
+    st.integers(0, 5),
+)
+def test_keys_are_escaped_wherever_a_batch_begins(keys, arrow, skipped):
+    batch = pa.record_batch(
+        {"tailnum": pa.array(keys, arrow), "event_at": pa.array([EPOCH] * len(keys), pa.timestamp("us", "UTC"))}
+    )
+    encoded = Encoder("demo_dev", view_of()).encode(batch.slice(skipped))
+    assert encoded.keys.to_pylist() == [
+        entity_key("demo_dev", PLANE, {"tailnum": key}).encode() for key in keys[skipped:]
+    ]
 
 
 def test_null_in_a_join_key_is_refused_with_the_number_of_rows():
