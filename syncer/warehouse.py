@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from syncer.declarations import DeclaredView
@@ -32,8 +34,15 @@ from syncer.spool import BATCH_ROWS, SCHEMA, Spool, SpoolWriter
 #: Seconds to wait for another process to give the DuckDB file back.
 LOCK_SECONDS = 20.0
 
+#: What DuckDB may use for reading before it spills, where the profile does not say.
+MEMORY_LIMIT = "512MB"
+
 #: Batches encoded at the same time; numpy and Arrow work without the interpreter's lock.
 _ENCODERS = 2
+
+#: The column of key hashes among those of a view, under a name that no column has; and how many are looked at together.
+_HASH = "#hash"
+_HASHES = 1 << 22
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -54,8 +63,10 @@ class Latest:
 class Warehouse:
     """A read-only connection, for as long as its ``with`` block lasts; one snapshot of all tables."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, settings: Collection[str] = ()) -> None:
+        """``settings``: the names of those that the profile makes."""
         self._connection = connection
+        self._settings = {name.lower() for name in settings}
 
     def spool(
         self, declared: DeclaredView, encoder: Encoder, as_of: datetime, folder: Path, allow_empty: bool = False
@@ -66,12 +77,14 @@ class Warehouse:
         mirror: none at all (unless ``allow_empty``), two of one key, or values that ``encoder`` refuses.
         """
         view = encoder.view
-        path = folder / f"{view.id}.arrow"
         with _warehouse_errors(view.id):
+            self._stay_within(folder)
             self.stand_at(as_of)
             newest = self.newest_available_at(declared, as_of)
-            spool = _write(path, _encoded(self._latest_values(declared, view), encoder))
-            repeated, example = self._repeated_keys(spool)
+            with _Hashes(folder / f"{view.id}.hashes") as hashes:
+                batches = hashes.noted(self._latest_values(declared, view))
+                spool = _write(folder / f"{view.id}.arrow", _encoded(batches, encoder))
+            repeated, example = self._repeated_keys(spool) if hashes.repeat() else (0, "")
         if spool.rows == 0 and not allow_empty:
             raise DataError(
                 f"the latest-value view of {view.id} is empty at {as_of.isoformat()}",
@@ -152,6 +165,14 @@ class Warehouse:
         """Makes ``instant`` the "now" of every view that asks for it."""
         self._connection.execute("set variable feature_warehouse_now = $now", {"now": instant.isoformat()})
 
+    def _stay_within(self, folder: Path) -> None:
+        """Lets a view that sorts or groups all of its rows take to disk what is beyond MEMORY_LIMIT."""
+        if not self._settings & {"memory_limit", "max_memory"}:
+            self._connection.execute(f"set memory_limit = '{MEMORY_LIMIT}'")
+        if "temp_directory" not in self._settings:
+            self._connection.execute("set temp_directory = ?", [str(folder / "spilled")])
+            self._settings.add("temp_directory")  # once in use, it stays
+
     def _latest_values(self, declared: DeclaredView, view: FeatureView) -> Iterable[pa.RecordBatch]:
         relation = latest_relation(declared)
         columns = {row[0] for row in self._connection.execute(f"describe {relation}").fetchall()}
@@ -162,7 +183,8 @@ class Warehouse:
                     f"{declared.latest_name} has no column '{column}', which {view.id} serves",
                     f"run `dbt run --select {view.name}+`",
                 )
-        query = f"select {select_list(view)} from {relation}"
+        keys = ", ".join(f'"{key.name}"' for key in view.entity.join_keys)
+        query = f'select {select_list(view)}, hash({keys}) as "{_HASH}" from {relation}'
         batches: Iterable[pa.RecordBatch] = self._connection.sql(query).to_arrow_reader(BATCH_ROWS)
         return batches
 
@@ -221,7 +243,7 @@ def open_warehouse(
         # The loops that DuckDB would join a few rows by lose the sign of a zero in a list; sorting keeps it.
         connection.execute("set asof_loop_join_threshold = 0")
         connection.begin()
-        yield Warehouse(connection)
+        yield Warehouse(connection, settings or ())
     finally:
         connection.close()
 
@@ -236,6 +258,43 @@ def _encoded(batches: Iterable[pa.RecordBatch], encoder: Encoder) -> Iterator[En
                 yield running.popleft().result()
         while running:
             yield running.popleft().result()
+
+
+class _Hashes:
+    """64 bits of each key, in a file: whether two rows may have the same key, found out within little memory."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._rows = 0
+
+    def __enter__(self) -> _Hashes:
+        self._file = open(self._path, "wb")  # closed in __exit__
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def noted(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """The same batches, their hashes written down."""
+        for batch in batches:
+            self._file.write(batch.column(batch.schema.get_field_index(_HASH)).to_numpy())
+            self._rows += batch.num_rows
+            yield batch
+
+    def repeat(self) -> bool:
+        """False: no two keys are the same. Equal hashes meet in one part; sorted, they are neighbours."""
+        parts = np.uint64(-(-self._rows // _HASHES))
+        for part in range(int(parts)):
+            found = np.concatenate([some[some % parts == part] for some in self._some()])
+            found.sort()
+            if (found[1:] == found[:-1]).any():
+                return True
+        return False
+
+    def _some(self) -> Iterator[npt.NDArray[np.uint64]]:
+        with open(self._path, "rb") as file:
+            while len(some := np.fromfile(file, np.uint64, 1 << 17)):
+                yield some
 
 
 def _write(path: Path, batches: Iterable[Encoded]) -> Spool:

@@ -544,3 +544,19 @@ def test_a_warehouse_is_read_without_pytz(shop: Shop, tmp_path: Path, monkeypatc
         read = warehouse.spool(declared, Encoder("shop_dev", served), NOW_TIME, tmp_path)
     assert read.spool.rows == 3
     assert read.newest_available_at == datetime(2026, 1, 8, 9, tzinfo=timezone.utc)
+
+
+@pytest.mark.parametrize(
+    ("settings", "limit"),
+    [({}, "488.2 MiB"), ({"memory_limit": "1GiB"}, "1.0 GiB"), ({"Max_Memory": "1GiB"}, "1.0 GiB")],
+)
+def test_reading_keeps_within_a_fixed_memory_unless_the_profile_says_otherwise(
+    shop: Shop, tmp_path: Path, settings: dict[str, str], limit: str
+) -> None:
+    declared = read_declarations(load_manifest(shop.folder / "target/manifest.json")).views["orders.v1"]
+    served = load_registry(shop.folder / "registry/registry.json", "shop").views["orders.v1"]
+    with open_warehouse(shop.database, settings) as warehouse:
+        for _ in range(2):
+            warehouse.spool(declared, Encoder("shop_dev", served), NOW_TIME, tmp_path)
+        found = warehouse.query("select current_setting('memory_limit'), current_setting('temp_directory')")
+        assert [*found.read_all().to_pylist()[0].values()] == [limit, str(tmp_path / "spilled")]
