@@ -41,3 +41,5 @@ run syncer verify
 run syncer get departure_delay tailnum=N11184 carrier=EV origin=EWR dest=CLT
 
 printf '\nThe training set, each flight with what was known at its scheduled departure: %s\n' departure_delay.parquet
+
+run syncer report

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from syncer.cli import drift, lineage, mirror, plan, reading, registering, server, status, sync, training
+from syncer.cli import drift, lineage, mirror, plan, reading, registering, report, server, status, sync, training
 from syncer.cli.output import file_error, say_error
 from syncer.errors import SyncerError
 
@@ -51,6 +51,7 @@ for command in (
     mirror.verify_command,
     status.status_command,
     drift.drift_command,
+    report.report_command,
     mirror.drop_command,
     reading.get,
     training.training_set,

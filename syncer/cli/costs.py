@@ -87,5 +87,5 @@ def amount(size: float) -> str:
 
 
 def money(sum_: float) -> str:
-    """Two places, or one digit where that would be nothing."""
-    return f"{sum_:,.2f}" if sum_ >= 0.01 or not sum_ else f"{sum_:.1g}"
+    """USD, to the cent."""
+    return f"{sum_:,.2f}" if sum_ >= 0.005 or not sum_ else "<0.01"

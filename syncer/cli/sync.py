@@ -12,11 +12,12 @@ from typing import Any
 
 import click
 
+from syncer import journal
 from syncer.cli.metrics import replace_file, sync_metrics
 from syncer.cli.options import duration_option, json_option
 from syncer.cli.output import file_error, print_json, print_table, say_error, utc
 from syncer.cli.progress import Progress
-from syncer.cli.run import Preparation, Run, arguments, logged, mirror_command, terms_options, told_to_stop
+from syncer.cli.run import STATES, Preparation, Run, arguments, logged, mirror_command, terms_options, told_to_stop
 from syncer.errors import SyncerError
 from syncer.namespace import compact_limit, cost_of_length
 from syncer.project import ModelRuns
@@ -104,16 +105,28 @@ def sync_command(
 
 def _synced(run: Run, store: Store, terms: Terms, stopped: Event) -> Summary:
     started = time.monotonic()
-    with Progress(sys.stderr) as progress:
-        engine = sync(**arguments(run, store, terms, stopped.is_set), stopped=stopped.is_set, progress=progress.show)
-        views = list(engine)
+    try:
+        with Progress(sys.stderr) as progress:
+            engine = sync(
+                **arguments(run, store, terms, stopped.is_set), stopped=stopped.is_set, progress=progress.show
+            )
+            views = list(engine)
+    except SyncerError as error:
+        _write_down(run, {"error": error.message})
+        raise
+    seconds = time.monotonic() - started
+    changes = [
+        {"view": each.view, "rows": each.rows, "written": each.written, "removed": each.removed} for each in views
+    ]
+    _write_down(run, {"seconds": round(seconds, 3), "views": changes})
     return Summary(
-        namespace=run.namespace,
-        address=store.address,
-        as_of=run.instant.as_of,
-        seconds=time.monotonic() - started,
-        views=views,
+        namespace=run.namespace, address=store.address, as_of=run.instant.as_of, seconds=seconds, views=views
     )
+
+
+def _write_down(run: Run, entry: dict[str, Any]) -> None:
+    times = {"ended_at": datetime.now(timezone.utc).isoformat(), "as_of": run.instant.as_of.isoformat()}
+    journal.record(run.project.folder / STATES, run.namespace, {**times, **entry})
 
 
 def _print_summary(done: Summary, as_json: bool) -> None:

@@ -47,8 +47,10 @@ def extras(metadata: Message) -> dict[str, set[str]]:
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: zipfile.ZipFile) -> None:
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "syncer").rglob("*.py")}
+    templates = {path.relative_to(ROOT).as_posix() for path in (ROOT / "syncer" / "templates").iterdir()}
     assert {name for name in wheel.namelist() if not name.split("/")[0].endswith(".dist-info")} == {
         *modules,
+        *templates,
         "syncer/py.typed",
     }
 

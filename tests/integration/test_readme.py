@@ -26,6 +26,9 @@ def test_the_demo_prints_the_transcript(demo: Demo) -> None:
     printed = demo.printed.replace(str(demo.port), "6390").strip()
     assert re.fullmatch(pattern(README.block("demo")), printed), printed
     assert (demo.folder / "departure_delay.parquet").exists()
+    report = demo.folder / printed.rpartition(" ")[2]
+    assert report.stat().st_size < 3_000_000
+    assert 'id="feature/plane_profile.v1/manufacturer"' in report.read_text()
 
 
 def test_the_first_feature_view_works_as_written(

@@ -15,12 +15,12 @@ PACKAGE = Path(__file__).parents[2] / "syncer"
 
 #: A module imports only from rungs above its own. A new module takes its place here first.
 LADDER: list[set[str]] = [
-    {"errors"},
+    {"errors", "charts", "journal"},
     {"feature"},
     {"types"},
     {"keyspace", "decode", "resp"},
     {"encode", "spool", "content"},
-    {"registry", "marker", "manifest", "profile", "runs", "sql", "git"},
+    {"registry", "marker", "manifest", "profile", "runs", "catalog", "sql", "git"},
     {"cost", "declarations", "freshness"},
     {"warehouse", "ondemand", "connect"},
     {"failure"},
@@ -28,9 +28,11 @@ LADDER: list[set[str]] = [
     {"definition"},
     {"accepted", "skew"},
     {"judging", "lineage", "proof", "services"},
-    {"mirror", "reading", "namespace", "lease", "patience", "spine", "provenance", "request"},
+    {"mirror", "profiles", "reading", "namespace", "lease", "patience", "spine", "provenance", "request"},
     {"frames"},
     {"drift", "gate", "registering", "sync", "verify", "client", "training", "batch", "audit", "status", "watch"},
+    {"report"},
+    {"page"},
     {"cli"},
     {"__init__", "__main__"},
 ]
@@ -45,6 +47,8 @@ LIBRARIES: dict[str, set[str]] = {
     "dbt_common": {"project"},
     "duckdb": {"warehouse", "ondemand", "mirror"},
     "google": {"decode"},  # protobuf
+    "jinja2": {"page"},
+    "markupsafe": {"page"},  # it comes with Jinja
     "numpy": ARRAYS,
     "pyarrow": ARRAYS,
     "pandas": {"frames"},

@@ -1,0 +1,108 @@
+"""`syncer report`: all that is known, as one HTML file."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from pathlib import Path
+
+import click
+
+from syncer.cli.metrics import replace_file
+from syncer.cli.options import (
+    instant_option,
+    json_option,
+    namespace_option,
+    price_option,
+    project_options,
+    url_option,
+)
+from syncer.cli.output import print_json, shown
+from syncer.cli.run import STATES
+from syncer.cli.status import PATIENCE
+from syncer.declarations import read_declarations
+from syncer.errors import ProjectError
+from syncer.journal import read
+from syncer.keyspace import check_namespace
+from syncer.project import load_project, load_project_manifest
+from syncer.registry import load_registry
+from syncer.report import collect
+from syncer.runs import read_runs
+from syncer.status import status
+from syncer.store import Store
+from syncer.warehouse import open_warehouse
+
+
+@click.command("report")
+@project_options
+@url_option
+@namespace_option
+@click.option(
+    "--now",
+    callback=instant_option,
+    help="The instant to judge at, with its zone. Default: the project's, else real time.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The file. Default: features.html in the project's target folder.",
+)
+@price_option
+@json_option
+def report_command(
+    project_dir: Path | None,
+    profiles_dir: Path | None,
+    target: str | None,
+    url: str,
+    namespace: str | None,
+    now: datetime | None,
+    output: Path | None,
+    price_per_gb: float,
+    as_json: bool,
+) -> None:
+    """Write a report of all features. Freshness, drift, cost, lineage and services, in one HTML file without network.
+
+    \b
+    Example:
+      syncer report -o features.html
+    """
+    try:
+        from syncer.page import render  # Jinja comes with dbt, and takes its time
+    except ImportError as error:
+        raise ProjectError(f"the report needs Jinja: {error}", "pip install 'feature-warehouse[dbt,sync]'") from error
+    project = load_project(project_dir, profiles_dir, target)
+    manifest = load_project_manifest(project)
+    declarations = read_declarations(manifest)
+    declarations.raise_first()
+    namespace = check_namespace(namespace or project.default_namespace)
+    registry, store = load_registry(project.registry_path, project.name), Store(url)
+    found = collect(
+        manifest,
+        declarations,
+        registry,
+        status(
+            registry,
+            declarations.views,
+            open_warehouse(project.database, project.settings, patience=PATIENCE),
+            store,
+            namespace=namespace,
+            target=project.target,
+            now=now or project.clock() or datetime.now(timezone.utc),
+            runs=read_runs(project.runs_path),
+        ),
+        open_warehouse(project.database, project.settings, patience=PATIENCE),
+        target=project.target,
+        namespace=namespace,
+        address=store.address,
+        per_gb=price_per_gb,
+        syncs=read(project.folder / STATES, namespace),
+    )
+    path = output or project.manifest_path.with_name("features.html")
+    text = render(found)
+    replace_file(path, text)
+    if as_json:
+        print_json(
+            {"path": str(path), "bytes": len(text.encode()), "views": len(found.views), "features": len(found.features)}
+        )
+    else:
+        click.echo(f"{len(found.views)} feature views, {len(found.features)} features: {shown(path)}")

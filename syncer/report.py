@@ -1,0 +1,214 @@
+"""The report: all that is known of features, views, services and syncs, put together for one page; no HTML here.
+
+Reads what other parts have written, and computes nothing anew: freshness and cost are those of ``status``, drift that
+of the drift tables, which the tests read too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from syncer.catalog import Consumer, Relation, drift_tables, read_consumers, read_relations, upstream
+from syncer.cost import FeatureCost, ViewCost, price
+from syncer.declarations import Declarations, DeclaredView
+from syncer.errors import WarehouseError
+from syncer.feature import Feature, FeatureService, FeatureView
+from syncer.freshness import Freshness
+from syncer.profiles import Profile, read_profiles
+from syncer.registry import Registry
+from syncer.status import Status
+from syncer.warehouse import Warehouse
+
+#: From worst to best; what has no verdict yet comes last.
+VERDICTS = ("act", "look", "stable")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeaturePage:
+    """One feature of one view version; ``number`` None: it is not online."""
+
+    name: str
+    type: str
+    number: int | None
+    description: str
+    profile: Profile | None
+    cost: FeatureCost | None
+
+    @property
+    def verdict(self) -> str | None:
+        return self.profile.newest.verdict if self.profile else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewPage:
+    """One feature view version. ``versions``: all of its versions that are declared, oldest first."""
+
+    view: FeatureView
+    relation: Relation
+    freshness: Freshness
+    cost: ViewCost | None
+    features: tuple[FeaturePage, ...]
+    services: tuple[str, ...]  # ids
+    versions: tuple[FeatureView, ...]
+    upstream: tuple[tuple[Relation, ...], ...]
+
+    @property
+    def drifting(self) -> tuple[FeaturePage, ...]:
+        """To be acted on or looked at in the newest period, the worst first."""
+        found = [feature for feature in self.features if feature.verdict in VERDICTS[:2]]
+        return tuple(sorted(found, key=_worst))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServicePage:
+    """One feature service. ``served``: the drift of what was served, by the name it was served under."""
+
+    service: FeatureService
+    consumer: Consumer
+    served: Mapping[str, Profile]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Everything, at the instant that ``status`` was asked for."""
+
+    project: str
+    target: str
+    namespace: str
+    address: str
+    made_at: datetime
+    status: Status
+    per_gb: float
+    views: tuple[ViewPage, ...]
+    services: tuple[ServicePage, ...]
+    syncs: Sequence[Mapping[str, Any]]  # of the journal, the newest first
+    trouble: tuple[str, ...]  # what could not be read, in sentences
+
+    @property
+    def features(self) -> list[tuple[ViewPage, FeaturePage]]:
+        return [(view, feature) for view in self.views for feature in view.features]
+
+    @property
+    def drifting(self) -> list[tuple[ViewPage, FeaturePage]]:
+        """The worst first."""
+        found = [(view, feature) for view in self.views for feature in view.drifting]
+        return sorted(found, key=lambda pair: _worst(pair[1]))
+
+    @property
+    def unread(self) -> list[tuple[ViewPage, FeatureCost]]:
+        """What is online and read by no service."""
+        return [(view, feature) for view in self.views if view.cost for feature in view.cost.unread]
+
+    @property
+    def memory(self) -> int:
+        return sum(cost.bytes for cost in self.status.costs)
+
+    def price(self, size: float) -> float:
+        """USD a month."""
+        return price(size, self.per_gb)
+
+
+def collect(
+    manifest: Mapping[str, Any],
+    declarations: Declarations,
+    registry: Registry,
+    status: Status,
+    open_warehouse: AbstractContextManager[Warehouse],
+    *,
+    target: str,
+    namespace: str,
+    address: str,
+    per_gb: float,
+    syncs: Sequence[Mapping[str, Any]],
+) -> Report:
+    """The report of a project; what cannot be read of the warehouse is named in it and left out."""
+    relations = read_relations(manifest)
+    profiles: list[Profile] = []
+    trouble: list[str] = [error.message for error in (status.offline_unknown, status.online_unknown) if error]
+    if tables := list(drift_tables(relations)):
+        try:
+            with open_warehouse as warehouse:
+                profiles, unread = read_profiles(warehouse, tables)
+                trouble += unread
+        except WarehouseError as error:
+            trouble.append(error.message)
+    of = {(profile.source, profile.feature): profile for profile in profiles}
+    consumers = read_consumers(manifest)
+    freshness = {each.view.id: each for each in status.views}
+    views = (
+        _view_page(each, relations, declarations, registry, freshness[id_], status, of)
+        for id_, each in sorted(declarations.views.items())
+    )
+    return Report(
+        project=declarations.project,
+        target=target,
+        namespace=namespace,
+        address=address,
+        made_at=datetime.now(timezone.utc),
+        status=status,
+        per_gb=per_gb,
+        views=tuple(views),
+        services=tuple(
+            ServicePage(
+                service=service,
+                consumer=consumers[id_],
+                served={
+                    profile.feature: profile
+                    for profile in profiles
+                    if profile.source_type == "service" and profile.source == f"{service.name}.v{service.version}"
+                },
+            )
+            for id_, service in sorted(declarations.services.items())
+        ),
+        syncs=syncs,
+        trouble=tuple(dict.fromkeys(trouble)),
+    )
+
+
+def _view_page(
+    declared: DeclaredView,
+    relations: Mapping[str, Relation],
+    declarations: Declarations,
+    registry: Registry,
+    freshness: Freshness,
+    status: Status,
+    profiles: Mapping[tuple[str, str], Profile],
+) -> ViewPage:
+    view, relation = declared.view, relations[declared.unique_id]
+    cost = next((each for each in status.costs if each.view == view.id), None)
+    costs = {feature.name: feature for feature in cost.features} if cost else {}
+    registered = registry.views.get(view.id)
+    numbers = {feature.name: feature.number for feature in registered.features} if registered else {}
+    versions = (each.view for each in declarations.views.values() if each.view.name == view.name)
+
+    def page(feature: Feature) -> FeaturePage:
+        return FeaturePage(
+            name=feature.name,
+            type=feature.type,
+            number=numbers.get(feature.name),
+            description=relation.columns.get(feature.name, ""),
+            profile=profiles.get((view.id, feature.name)),
+            cost=costs.get(feature.name),
+        )
+
+    return ViewPage(
+        view=view,
+        relation=relation,
+        freshness=freshness,
+        cost=cost,
+        features=tuple(page(feature) for feature in view.features),
+        services=tuple(
+            id_ for id_, service in declarations.services.items() if any(read.view == view.id for read in service.views)
+        ),
+        versions=tuple(sorted(versions, key=lambda each: each.version)),
+        upstream=tuple(tuple(layer) for layer in upstream(relations, declared.unique_id)),
+    )
+
+
+def _worst(feature: FeaturePage) -> tuple[int, float]:
+    place = VERDICTS.index(feature.verdict) if feature.verdict in VERDICTS else len(VERDICTS)
+    return place, -((feature.profile and feature.profile.newest.psi) or 0.0)
