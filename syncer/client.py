@@ -7,15 +7,19 @@ with every read says when to learn it anew. Everything but the I/O is in ``_Read
 from __future__ import annotations
 
 import logging
+import time
+import warnings
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime
 from itertools import islice
 from typing import get_args
 
 from syncer import registry as registry_module
 from syncer.connect import TIMEOUT_SECONDS
+from syncer.decode import microseconds
 from syncer.errors import NamespaceError, RequestError
+from syncer.feature import FeatureView
 from syncer.fetch import AsyncFetcher, Fetch, Fetcher, Steps
 from syncer.keyspace import check_namespace, registry_key
 from syncer.marker import Marker
@@ -48,10 +52,11 @@ class _Reader:
         if on_stale not in get_args(OnStale):
             raise ValueError(f"on_stale={on_stale!r} is none of {', '.join(get_args(OnStale))}")
         self._namespace = namespace
-        self._now = now
+        self._now = None if now is None else microseconds(now)
         self._on_stale = on_stale
         self._address = address
         self._schema: _Schema | None = None
+        self._warned: set[tuple[str, str]] = set()
         self._told: dict[str, datetime] = {}  # view id -> its as_of when the log last heard that it is stale
 
     def read(self, service: str, rows: Rows) -> Steps[OnlineFeatures]:
@@ -96,25 +101,40 @@ class _Reader:
         if plan is None:
             found = find_service(schema.registry.services, service)
             plan = schema.plans[service] = ServicePlan(schema.registry, found, self._namespace)
+            for view in plan.views:
+                self._warn(found.id, view)
         return plan
 
-    def _instant(self, marker: Marker) -> datetime:
-        """What ttl and staleness of a view are judged by."""
+    def _warn(self, service: str, view: FeatureView) -> None:
+        """Once per client that a service reads a version which is to go."""
+        if view.deprecation_date is not None and (service, view.id) not in self._warned:
+            self._warned.add((service, view.id))
+            warnings.warn(
+                f"{service} reads {view.id}, which is deprecated from {view.deprecation_date} on: move to a version of "
+                "the service that reads a newer one",
+                FutureWarning,
+                stacklevel=5,  # the caller of get_online_features
+            )
+
+    def _instant(self, marker: Marker) -> int:
+        """What ttl and staleness of a view are judged by, in microseconds."""
         if self._now is not None:
             return self._now
-        fixed = marker.as_of if marker.clock == "fixed" else None
-        return fixed or datetime.now(timezone.utc)
+        if marker.clock == "fixed" and marker.as_of is not None:
+            return microseconds(marker.as_of)
+        return time.time_ns() // 1_000
 
-    def _tell(self, view: ViewFeatures) -> None:
+    def _tell(self, found: ViewFeatures) -> None:
         """Once per sync that is overdue, and not with every read."""
-        if self._told.get(view.view.id) != view.as_of:
-            self._told[view.view.id] = view.as_of
+        view, as_of = found.item.view, found.marker.as_of
+        if as_of is not None and self._told.get(view.id) != as_of:
+            self._told[view.id] = as_of
             _log.warning(
                 "%s in '%s' is stale: last synced at %s, expected every %s",
-                view.view.id,
+                view.id,
                 self._namespace,
-                view.as_of.isoformat(),
-                view.view.expected_every,
+                as_of.isoformat(),
+                view.expected_every,
             )
 
 

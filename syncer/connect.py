@@ -222,6 +222,15 @@ def _cluster(scheme: str, parts: SplitResult, common: Mapping[str, Any], replica
     return Place("cluster", ",".join(map(_host, hosts)), connect, connect_async)
 
 
+async def close_async(client: Any) -> None:
+    """Closes what ``connect_async`` made; the library's own way leaves the connections of a Sentinel service open."""
+    pool = getattr(client, "connection_pool", None)  # a Cluster has one per node
+    if manager := getattr(pool, "sentinel_manager", None):
+        for each in (pool, *(sentinel.connection_pool for sentinel in manager.sentinels)):
+            await each.disconnect()
+    await client.aclose()
+
+
 def _hosts(scheme: str, parts: SplitResult, port: int) -> list[dict[str, Any]]:
     """The library's settings for each host of ``user:password@host:port,host:port``, as of a URL of its own."""
     login, at, hosts = parts.netloc.rpartition("@")

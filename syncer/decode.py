@@ -101,11 +101,11 @@ class Decoder:
             ) from error
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, which takes three times as long to make: every read makes some
 class Columns:
     """What N messages hold: the event times in microseconds since the epoch, and a column of N values per feature.
 
-    A column is a list, or a sequence of protobuf's that ``column[:]`` makes a list of.
+    A column is a list, or a sequence of protobuf's; ``column[:]`` is a list either way.
     """
 
     event_times: Sequence[int]
@@ -125,13 +125,13 @@ class BatchDecoder:
     def __init__(self, view: FeatureView, features: Sequence[str]) -> None:
         """``features``: names of numbered features, in the order of the columns. Raises DefinitionError."""
         wanted = {feature.name: feature for feature in view.numbered if feature.name in features}
-        self._names = tuple(features)
+        self._names = (EVENT_TIME, *features)
         self._message = message_class(replace(view, features=tuple(wanted.values())))
         self._rows = _rows_class(self._message)
-        self._every = attrgetter(EVENT_TIME, *self._names)
-        types = [feature_type(wanted[name].type) for name in features]
-        self._readers = [(i, _reader(type_)) for i, type_ in enumerate(types) if type_.is_list or type_.kind != "plain"]
-        self._lists = {i for i, type_ in enumerate(types) if type_.is_list}  # an absent one reads as an empty message
+        self._every = attrgetter(*self._names) if features else lambda message: (message.event_time,)
+        types = [(i, feature_type(wanted[name].type)) for i, name in enumerate(features, 1)]
+        self._readers = {i: _reader(type_) for i, type_ in types if type_.is_list or type_.kind != "plain"}
+        self._lists = {i for i, type_ in types if type_.is_list}  # an absent one reads as an empty message
         self._one_by_one = Decoder(view)
 
     def decode(self, messages: Sequence[bytes], keys: Sequence[bytes]) -> Columns:
@@ -141,7 +141,7 @@ class BatchDecoder:
         """
         try:
             columns = self._decode_few(messages) if len(messages) < _FEW else self._decode_many(messages)
-            if all(_FIRST <= time <= _LAST for time in columns.event_times):
+            if not messages or (min(columns.event_times) >= _FIRST and max(columns.event_times) <= _LAST):
                 return columns
         except (DecodeError, ValueError, ArithmeticError):
             pass
@@ -152,37 +152,37 @@ class BatchDecoder:
         count = len(messages)
         if not count == len(getattr(rows, _END_NAME)) == len(rows.event_time):
             raise ValueError("a message is torn, or has no event time")
-        columns: list[Any] = [getattr(rows, name) for name in self._names]
-        readers = dict(self._readers)
+        columns: list[Any] = list(self._every(rows))
+        for i, python in self._readers.items():
+            columns[i] = list(map(python, columns[i]))
         each: list[Any] = []
         for i, column in enumerate(columns):
-            if i in readers:
-                columns[i] = list(map(readers[i], column))
             if len(column) != count:
                 each = each or [self._message.FromString(message) for message in messages]
                 present = [message.HasField(self._names[i]) for message in each]
                 if sum(present) != len(column):
                     raise ValueError("a message has a field twice")
-                values = iter(columns[i])
+                values = iter(column)
                 columns[i] = [next(values) if there else None for there in present]
-        return Columns(rows.event_time[:], columns)
+        return Columns(columns[0], columns[1:])
 
     def _decode_few(self, messages: Sequence[bytes]) -> Columns:
         rows: list[list[Any]] = []
         for bytes_ in messages:
             message = self._message.FromString(bytes_)
-            event_time, *values = self._every(message)
-            if not event_time and not message.HasField(EVENT_TIME):
-                raise ValueError("it has no event time")
-            for i, value in enumerate(values):
+            row = list(self._every(message))
+            if not all(row) or self._readers:
                 # What is absent reads as its type's default: 0, the empty text, an empty list's message.
-                if (not value or i in self._lists) and not message.HasField(self._names[i]):
-                    values[i] = None
-            for i, python in self._readers:
-                if values[i] is not None:
-                    values[i] = python(values[i])
-            rows.append([event_time, *values])
-        return _columns(rows, len(self._names))
+                for i, (value, name) in enumerate(zip(row, self._names, strict=True)):
+                    if (not value or i in self._lists) and not message.HasField(name):
+                        row[i] = None
+                for i, python in self._readers.items():
+                    if row[i] is not None:
+                        row[i] = python(row[i])
+            if row[0] is None:
+                raise ValueError("it has no event time")
+            rows.append(row)
+        return _columns(rows, self._names)
 
     def _decode_each(self, messages: Sequence[bytes], keys: Sequence[bytes]) -> Columns:
         """Slowly, and so that the first message that cannot be read is named."""
@@ -192,8 +192,8 @@ class BatchDecoder:
                 event_time, features = self._one_by_one.decode(message)
             except StoreError as error:
                 raise StoreError(f"{error.message}, at {key.decode(errors='replace')}", error.hint) from error
-            rows.append([microseconds(event_time), *(features[name] for name in self._names)])
-        return _columns(rows, len(self._names))
+            rows.append([microseconds(event_time), *(features[name] for name in self._names[1:])])
+        return _columns(rows, self._names)
 
 
 #: Below so many messages, parsing them together costs more than it saves.
@@ -203,9 +203,12 @@ _FEW = 5
 _END_NAME, _END_NUMBER, _END = "_end", (1 << 29) - 1, bytes.fromhex("f8ffffff0f01")
 
 
-def _columns(rows: Sequence[Sequence[Any]], features: int) -> Columns:
+def _columns(rows: Sequence[Sequence[Any]], names: Sequence[str]) -> Columns:
     """(event time, features) of N messages, as columns."""
-    event_times, *columns = map(list, zip(*rows, strict=True)) if rows else [[] for _ in range(1 + features)]
+    if len(rows) == 1:
+        event_times, *columns = [[value] for value in rows[0]]
+    else:
+        event_times, *columns = map(list, zip(*rows, strict=True)) if rows else [[] for _ in names]
     return Columns(event_times, columns)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime, timedelta
 
 #: How often each tier is expected to be refreshed; ``expected_every`` overrides. Static views are judged by their run.
 TIERS: dict[str, timedelta | None] = {
@@ -24,8 +24,6 @@ STALE_FACTOR = 1.5
 #: Names of entities, views, features, services and namespaces. Anything else would need escaping in Redis, in protobuf
 #: or in SQL.
 NAME = re.compile(r"[a-z][a-z0-9_]*")
-
-_BEGINNING = datetime.min.replace(tzinfo=timezone.utc)
 
 _DURATION = re.compile(r"\s*([0-9]+)\s+(second|minute|hour|day|week)s?\s*")
 _SHORT_DURATION = re.compile(r"\s*([0-9]+)\s*([smhdw])\s*")
@@ -186,17 +184,14 @@ class Retention:
 
 def is_expired(event_time: datetime, ttl: timedelta | None, now: datetime) -> bool:
     """True when a value is older than its ttl; one exactly as old still counts, as in the point-in-time join."""
-    return event_time < oldest_valid(ttl, now)
-
-
-def oldest_valid(ttl: timedelta | None, now: datetime) -> datetime:
-    """The oldest event time that is not expired; without a ttl, or with one of millennia, the first that there is."""
-    try:
-        return _BEGINNING if ttl is None else now - ttl
-    except OverflowError:
-        return _BEGINNING
+    return ttl is not None and now - event_time > ttl
 
 
 def is_stale(synced_at: datetime, expected_every: timedelta | None, now: datetime) -> bool:
     """True when the last mirror is older than 1.5 expected intervals; never for views without an interval."""
-    return expected_every is not None and now - synced_at > STALE_FACTOR * expected_every
+    return expected_every is not None and now - synced_at > stale_age(expected_every)
+
+
+def stale_age(expected_every: timedelta) -> timedelta:
+    """The age of the last mirror beyond which it is stale."""
+    return STALE_FACTOR * expected_every

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import redis
 
-from syncer.connect import TIMEOUT_SECONDS, locate
+from syncer.connect import TIMEOUT_SECONDS, close_async, locate
 from syncer.failure import FAILURES, refused, translated, words_of
 from syncer.resp import Answers, hmget
 
@@ -47,7 +47,7 @@ class Fetch:
     """HMGET of the same fields of each key; without fields, GET of each key."""
 
     keys: Sequence[bytes]
-    fields: Sequence[bytes] = ()
+    fields: tuple[bytes, ...] = ()
 
 
 #: Values in the order of the keys, and of the fields of each key; None where there is none.
@@ -195,7 +195,7 @@ class AsyncFetcher:
         for connection in idle:
             await connection.disconnect()
         if self._connected is not None:
-            await self._connected.aclose()
+            await close_async(self._connected)
 
     async def _attempt(self, exchange: _Exchange, *, last: bool) -> bool:
         connection = await self._connection()
@@ -250,25 +250,22 @@ class _Exchange:
     """What is said on a connection to fetch something, without the connection."""
 
     def __init__(self, wanted: Sequence[Fetch]) -> None:
-        self._parts = [
-            (position, Fetch(fetch.keys[start : start + _PART], fetch.fields) if len(fetch.keys) > _PART else fetch)
-            for position, fetch in enumerate(wanted)
-            for start in range(0, len(fetch.keys), _PART)
-        ]
-        self._answers = Answers([(len(part.keys), len(part.fields)) for _, part in self._parts])
-        self._whole = all(0 < len(fetch.keys) <= _PART for fetch in wanted)
         self._wanted = wanted
+        self._small = sum(len(fetch.keys) for fetch in wanted) <= _PART
+        self._parts = wanted if self._small else list(_divided(wanted))
+        self._answers = Answers([(len(part.keys), len(part.fields)) for part in self._parts])
 
     def parts(self) -> Iterator[bytes]:
         """Bytes to send; empty: receive some, and ``feed`` them."""
-        behind: list[int] = []  # how many requests are answered when the parts on their way are
-        for request, sent in self._requests():
-            yield request
-            behind.append(sent)
-            while len(behind) > 1 and self._answers.complete < behind[0]:
-                yield b""
-            del behind[:-1]
-        while self._answers.complete < len(self._parts):
+        answers, last = self._answers, len(self._parts)
+        if self._small:
+            yield b"".join([hmget(part.keys, part.fields) for part in self._parts])
+        else:
+            for number, part in enumerate(self._parts):
+                yield hmget(part.keys, part.fields)
+                while answers.complete < number:  # the one before is answered
+                    yield b""
+        while answers.complete < last:
             yield b""
 
     def feed(self, chunk: bytes) -> None:
@@ -281,23 +278,17 @@ class _Exchange:
         """When all was fed. Raises StoreError, naming the key, where Redis refused."""
         if self._answers.refused:
             request, key, words = self._answers.refused[0]
-            raise refused(words, address, self._parts[request][1].keys[key])
-        if self._whole:
+            raise refused(words, address, self._parts[request].keys[key])
+        if self._small:
             return self._answers.values
-        values: list[Values] = [[] for _ in self._wanted]
-        for (position, _), some in zip(self._parts, self._answers.values, strict=True):
-            values[position] += some
-        return values
+        parts = iter(self._answers.values)
+        return [[value for _ in range(0, len(fetch.keys), _PART) for value in next(parts)] for fetch in self._wanted]
 
-    def _requests(self) -> Iterator[tuple[bytes, int]]:
-        """(bytes, requests until then); small ones go together."""
-        gathered, keys = [], 0
-        for number, (_, part) in enumerate(self._parts, 1):
-            gathered.append(hmget(part.keys, part.fields))
-            keys += len(part.keys)
-            if keys >= _PART or number == len(self._parts):
-                yield b"".join(gathered), number
-                gathered, keys = [], 0
+
+def _divided(wanted: Sequence[Fetch]) -> Iterator[Fetch]:
+    for fetch in wanted:
+        for start in range(0, len(fetch.keys), _PART):
+            yield Fetch(fetch.keys[start : start + _PART], fetch.fields)
 
 
 def _broken(error: BaseException) -> bool:

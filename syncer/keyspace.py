@@ -70,15 +70,24 @@ def entity_keys(
     ``names``: what the rows call the join keys, in their order. Raises RequestError as ``canonical_text`` does, and
     KeyError or TypeError for rows that do not have the names, or are no mappings.
     """
-    columns = [
-        _key_column([row[name] for row in rows], key.type) for key, name in zip(entity.join_keys, names, strict=True)
-    ]
+    values = [[row[name] for row in rows] for name in names]
+    texts: list[str | None]
+    if len(names) == 1:
+        texts = _key_column(values[0], entity.join_keys[0].type)
+    elif any(None in column for column in values):
+        # What stands beside a NULL names nothing, so nothing is wrong with it.
+        types = [key.type for key in entity.join_keys]
+        texts = [None if None in row else key_text(row, types) for row in zip(*values, strict=True)]
+    else:
+        columns = [_key_column(each, key.type) for each, key in zip(values, entity.join_keys, strict=True)]
+        texts = [SEPARATOR.join(parts) for parts in zip(*columns, strict=True)]  # type: ignore[arg-type]
     prefix = key_prefix(namespace, entity.name)
-    if len(columns) == 1:
-        return [None if text is None else (prefix + text).encode() for text in columns[0]]
-    return [
-        None if None in texts else (prefix + SEPARATOR.join(texts)).encode() for texts in zip(*columns, strict=True)
-    ]
+    if None not in texts:
+        # Cheaper together; where a key holds what they are joined with, there are too many parts.
+        together = (prefix + ("\n" + prefix).join(texts)).encode().split(b"\n")  # type: ignore[arg-type]
+        if len(together) == len(texts):
+            return together  # type: ignore[return-value]
+    return [None if text is None else (prefix + text).encode() for text in texts]
 
 
 def _key_column(values: list[Any], type_: str) -> list[str | None]:

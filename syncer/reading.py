@@ -10,12 +10,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from syncer.decode import BatchDecoder, Columns, instant, microseconds
 from syncer.errors import NamespaceError, RequestError, StaleError, StoreError
-from syncer.feature import STALE_FACTOR, Entity, FeatureService, FeatureView, ServiceView, is_stale, oldest_valid
+from syncer.feature import STALE_FACTOR, Entity, FeatureService, FeatureView, ServiceView, stale_age
 from syncer.fetch import Fetch, Values
 from syncer.keyspace import entity_key, entity_keys, field_name, markers_key
 from syncer.marker import REVISION, Marker, read_marker
@@ -27,18 +27,33 @@ PRESENT, NULL, MISSING, EXPIRED, STALE = "present", "null", "missing", "expired"
 #: What to make of the values of a view that was not synced in time: say so, withhold them, or raise an error.
 OnStale = Literal["warn", "null", "raise"]
 
+_MICROSECOND = timedelta(microseconds=1)
+
 
 # --- what a read gives
 
 
-@dataclass(slots=True)  # not frozen, which takes three times as long to make: each read makes one per view
-class ViewFeatures:
-    """What one view of a service, in one role, gave for N rows."""
+@dataclass(frozen=True, slots=True)
+class ServiceItem:
+    """One item of a service: a view in one role, and how it is read."""
 
     view: FeatureView
+    field: str
+    field_bytes: bytes
     names: tuple[str, ...]  # of the features in the result: prefix and own name
     types: tuple[str, ...]
-    as_of: datetime  # the instant whose latest values Redis holds
+    decoder: BatchDecoder  # of all that the service reads of the view
+    columns: tuple[int, ...] | None  # which of the decoder's are the item's; None: all, in this order
+    ttl: int | None  # microseconds, as the next
+    stale_age: int | None
+
+
+@dataclass(slots=True)  # not frozen, which takes three times as long to make: each read makes one per item
+class ViewFeatures:
+    """What one item of a service gave for N rows."""
+
+    item: ServiceItem
+    marker: Marker  # of the view: its as_of is the instant whose latest values Redis holds
     stale: bool  # no sync in 1.5 of the view's intervals
     withheld: bool  # because it is stale
     rows: int
@@ -46,13 +61,21 @@ class ViewFeatures:
     stored: Sequence[int] | None  # per row its message, -1: none; None: row i has message i
     valid: Sequence[int] | None  # the same without what is expired
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.item.names
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        return self.item.types
+
     def lists(self) -> Iterator[list[Any]]:
         """Per feature, N values; None where there is none."""
         for column in self.columns.features:
             if self.withheld:
                 yield [None] * self.rows
             elif self.valid is None:
-                yield list(column[:])
+                yield column[:]  # type: ignore[misc]  # protobuf's make a list of it
             else:
                 padded = [*column[:], None]
                 yield [padded[i] for i in self.valid]
@@ -115,6 +138,28 @@ class OnlineFeatures:
         """One {feature: value} per row."""
         names = self.names
         return [dict(zip(names, row, strict=True)) for row in self.values]
+
+    def to_numpy(self) -> dict[str, Any]:
+        """{feature: array of N}, in the feature's own dtype; a masked array (numpy.ma) where values are missing."""
+        from syncer.arrays import numpy_column
+
+        return {name: numpy_column(type_, values) for name, type_, values in self._typed()}
+
+    def to_arrow(self) -> Any:
+        """A pyarrow.Table of N rows, each feature in the type that it is registered with."""
+        from syncer.arrays import arrow_column, arrow_table
+
+        return arrow_table(self.names, [arrow_column(type_, values) for _, type_, values in self._typed()])
+
+    def to_pandas(self) -> Any:
+        """A pandas frame on Arrow types."""
+        from syncer.arrays import pandas_frame
+
+        return pandas_frame(self.to_arrow())
+
+    def _typed(self) -> Iterator[tuple[str, str, list[Any]]]:
+        for view in self.views:
+            yield from zip(view.names, view.types, view.lists(), strict=True)
 
     @property
     def values(self) -> tuple[tuple[Any, ...], ...]:
@@ -180,9 +225,10 @@ class ServicePlan:
         versions = dict(zip(fields, self.views, strict=True))
         self.fields, self._versions = tuple(versions), tuple(versions.values())  # each once, of all roles
         self._seen: tuple[Sequence[bytes | None], Sequence[Marker]] = ([], [])
-        self._markers = Fetch([markers_key(namespace).encode()], [f.encode() for f in (*self.fields, REVISION)])
+        self._markers = Fetch([markers_key(namespace).encode()], tuple(f.encode() for f in (*self.fields, REVISION)))
         self._entities = _roles(service, self.views)
         self._items = _items(service, self.views)
+        self._not_computed = tuple(feature.name for feature in service.on_demand)
 
     def plan(self, entity_rows: Sequence[Mapping[str, object]]) -> ReadPlan:
         """What to fetch for N rows. Raises RequestError, naming service and row, for missing or wrong keys."""
@@ -258,98 +304,67 @@ class ServicePlan:
         plan: ReadPlan,
         values: Sequence[Values],
         markers: Sequence[Marker],
-        now: Callable[[Marker], datetime],
+        now: Callable[[Marker], int],
         on_stale: OnStale,
     ) -> OnlineFeatures:
         """The features of a read. ``values``: of the plan's fetches; ``markers``: of ``fields``.
 
-        ``now``: the instant that ttl and staleness of a view are judged by. Raises StoreError for a message that cannot
-        be read, naming its key, and StaleError.
+        ``now``: the instant that ttl and staleness of a view are judged by, in microseconds since the epoch. Raises
+        StoreError for a message that cannot be read, naming its key, and StaleError.
         """
-        by_field = dict(zip(self.fields, markers, strict=True))
+        states = {field: (marker, now(marker)) for field, marker in zip(self.fields, markers, strict=True)}
         found: dict[int, ViewFeatures] = {}
         for roles, asked in zip(self._entities, plan.entities, strict=True):
             stored: dict[str, _Stored] = {}
             for role, rows in zip(roles, asked.rows, strict=True):
                 for position in role.items:
                     item = self._items[position]
-                    marker = by_field[item.field]
-                    if item.field not in stored:
-                        messages = _messages(item.field.encode(), asked, plan.fetches, values)
-                        stored[item.field] = self._decode(item, messages, asked.keys, now(marker))
-                    found[position] = self._view(
-                        item, stored[item.field], rows, plan.rows, marker, now(marker), on_stale
-                    )
-        return OnlineFeatures(
-            self.service.id,
-            [found[position] for position in range(len(self._items))],
-            plan.rows,
-            tuple(feature.name for feature in self.service.on_demand),
-        )
+                    marker, instant = states[item.field]
+                    kept = stored.get(item.field)
+                    if kept is None:
+                        messages = _messages(item.field_bytes, asked, plan.fetches, values)
+                        kept = stored[item.field] = self._decode(item, messages, asked.keys, instant)
+                    stale = self._is_stale(item, marker, instant, on_stale)
+                    columns = kept.columns
+                    if item.columns is not None:
+                        columns = Columns(columns.event_times, [columns.features[i] for i in item.columns])
+                    at = _through(rows, kept.stored)
+                    valid = at if kept.valid is kept.stored else _through(rows, kept.valid)
+                    withheld = stale and on_stale == "null"
+                    found[position] = ViewFeatures(item, marker, stale, withheld, plan.rows, columns, at, valid)
+        views = [found[position] for position in range(len(self._items))]
+        return OnlineFeatures(self.service.id, views, plan.rows, self._not_computed)
 
-    def _decode(self, item: _Item, messages: Values, keys: Sequence[bytes], now: datetime) -> _Stored:
+    def _decode(self, item: ServiceItem, messages: Values, keys: Sequence[bytes], now: int) -> _Stored:
         places: list[int] | None = None
         there: Sequence[Any] = messages
         if None in messages:
-            present = [(key, message) for key, message in zip(keys, messages, strict=True) if message is not None]
-            keys, there = [key for key, _ in present], [message for _, message in present]
+            there = [message for message in messages if message is not None]
+            keys = [key for key, message in zip(keys, messages, strict=True) if message is not None]
             count = iter(range(len(there)))
             places = [-1 if message is None else next(count) for message in messages]
         try:
             columns = item.decoder.decode(there, keys)
         except StoreError as error:
             raise StoreError(f"{self.service.id}: {error.message}", error.hint) from error
-        oldest = microseconds(oldest_valid(item.view.ttl, now)) if item.view.ttl is not None else None
-        if oldest is None or not there or min(columns.event_times) >= oldest:
+        times, ttl = columns.event_times, item.ttl
+        if ttl is None or not times or now - min(times) <= ttl:
             return _Stored(columns, places, places)
-        times = columns.event_times
-        valid = [at if at >= 0 and times[at] >= oldest else -1 for at in (places or range(len(times)))]
-        return _Stored(columns, places, valid)
+        rows = range(len(times)) if places is None else places
+        return _Stored(columns, places, [-1 if at < 0 or now - times[at] > ttl else at for at in rows])
 
-    def _view(
-        self,
-        item: _Item,
-        stored: _Stored,
-        rows: Sequence[int] | None,
-        count: int,
-        marker: Marker,
-        now: datetime,
-        on_stale: OnStale,
-    ) -> ViewFeatures:
+    def _is_stale(self, item: ServiceItem, marker: Marker, now: int, on_stale: OnStale) -> bool:
         as_of = marker.as_of
-        assert as_of is not None  # check_markers
-        stale = is_stale(as_of, item.view.expected_every, now)
-        if stale and on_stale == "raise":
+        assert as_of is not None  # _checked
+        if item.stale_age is None or now - microseconds(as_of) <= item.stale_age:
+            return False
+        if on_stale == "raise":
             raise StaleError(
                 f"{self.service.id}: {item.view.id} was last synced at {as_of:%Y-%m-%dT%H:%M:%SZ}, which is longer ago "
                 f"than {STALE_FACTOR} times {item.view.expected_every}",
                 "see why `syncer sync` does not run; FeatureClient(on_stale='warn') serves what is there",
             )
-        at = _through(rows, stored.stored)
-        return ViewFeatures(
-            view=item.view,
-            names=item.names,
-            types=item.types,
-            as_of=as_of,
-            stale=stale,
-            withheld=stale and on_stale == "null",
-            rows=count,
-            columns=Columns(stored.columns.event_times, [stored.columns.features[i] for i in item.columns]),
-            stored=at,
-            valid=at if stored.valid is stored.stored else _through(rows, stored.valid),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Item:
-    """One item of a service: a view in one role."""
-
-    view: FeatureView
-    field: str
-    decoder: BatchDecoder  # of all that the service reads of the view
-    columns: tuple[int, ...]  # which of the decoder's are the item's
-    names: tuple[str, ...]
-    types: tuple[str, ...]
+        return True
 
 
 @dataclass(slots=True)
@@ -361,22 +376,27 @@ class _Stored:
     valid: Sequence[int] | None
 
 
-def _items(service: FeatureService, views: Sequence[FeatureView]) -> list[_Item]:
+def _items(service: FeatureService, views: Sequence[FeatureView]) -> list[ServiceItem]:
     read: dict[str, dict[str, None]] = {}
-    for item in service.views:
-        read.setdefault(item.view, {}).update(dict.fromkeys(item.features))
+    for each in service.views:
+        read.setdefault(each.view, {}).update(dict.fromkeys(each.features))
     decoders = {view.id: BatchDecoder(view, list(read[view.id])) for view in views}
     found = []
-    for item, view in zip(service.views, views, strict=True):
+    for each, view in zip(service.views, views, strict=True):
         types = {feature.name: feature.type for feature in view.features}
+        all_read = list(read[view.id])
+        every = view.expected_every
         found.append(
-            _Item(
+            ServiceItem(
                 view=view,
                 field=field_name(view.name, view.version),
+                field_bytes=field_name(view.name, view.version).encode(),
+                names=tuple(each.prefix + name for name in each.features),
+                types=tuple(types[name] for name in each.features),
                 decoder=decoders[view.id],
-                columns=tuple(list(read[view.id]).index(name) for name in item.features),
-                names=tuple(item.prefix + name for name in item.features),
-                types=tuple(types[name] for name in item.features),
+                columns=None if list(each.features) == all_read else tuple(map(all_read.index, each.features)),
+                ttl=None if view.ttl is None else view.ttl // _MICROSECOND,
+                stale_age=None if every is None else stale_age(every) // _MICROSECOND,
             )
         )
     return found

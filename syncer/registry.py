@@ -142,9 +142,9 @@ def _view_changes(before: Registry, after: Registry) -> Iterable[str]:
         for feature in new.pop("features"):
             if numbered.get(feature["name"]) != feature["number"]:
                 yield f"{id_}: {feature['name']} is served as field {feature['number']}"
-        for setting in new:
-            if old and old[setting] != new[setting]:
-                yield f"{id_}: {setting} {old[setting]} -> {new[setting]}"
+        for setting in sorted({*old, *new}):
+            if old and old.get(setting) != new.get(setting):
+                yield f"{id_}: {setting} {old.get(setting)} -> {new.get(setting)}"
     for id_ in sorted(before.views.keys() - after.views.keys()):
         yield f"{id_}: {'retired' if id_ in after.retired_views else 'gone; it was a draft'}"
 
@@ -346,6 +346,7 @@ def _view_json(view: FeatureView) -> dict[str, Any]:
         "tier": view.tier,
         "expected_every_seconds": _seconds(view.expected_every),
         "features": [{"name": f.name, "type": f.type, "number": f.number} for f in view.features],
+        **({"deprecation_date": view.deprecation_date.isoformat()} if view.deprecation_date else {}),
     }
 
 
@@ -360,6 +361,7 @@ def _view_from(entities: Mapping[str, Entity], view: Mapping[str, Any]) -> Featu
         ttl=_timedelta(view["ttl_seconds"]),
         tier=view["tier"],
         expected_every=_timedelta(view["expected_every_seconds"]),
+        deprecation_date=date.fromisoformat(view["deprecation_date"]) if view.get("deprecation_date") else None,
     )
 
 

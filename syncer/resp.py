@@ -8,6 +8,7 @@ replies are read by counting lines. Knows no socket.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 
 def command(*args: bytes | str | int) -> bytes:
@@ -16,11 +17,18 @@ def command(*args: bytes | str | int) -> bytes:
     return b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%b\r\n" % (len(arg), arg) for arg in encoded)
 
 
-def hmget(keys: Sequence[bytes], fields: Sequence[bytes]) -> bytes:
+def hmget(keys: Sequence[bytes], fields: tuple[bytes, ...]) -> bytes:
     """`HMGET key fields` for each key; without fields `GET key`."""
-    start, end = command(b"HMGET" if fields else b"GET", b"", *fields).split(b"$0\r\n\r\n", 1)
-    between = b"\r\n" + end + start + b"$"
-    return start + b"$" + between.join([b"%d\r\n%b" % (len(key), key) for key in keys]) + b"\r\n" + end
+    if not keys:
+        return b""
+    start, end = _around_key(fields)
+    return start + (end + start).join([b"%d\r\n%b\r\n" % (len(key), key) for key in keys]) + end
+
+
+@lru_cache(maxsize=1_000)
+def _around_key(fields: tuple[bytes, ...]) -> tuple[bytes, bytes]:
+    start, end = command(b"HMGET" if fields else b"GET", b"", *fields).split(b"0\r\n\r\n", 1)
+    return start, end
 
 
 class Answers:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from datetime import date, datetime, timezone
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncer.decode import Decoder, file_descriptor, message_class, proto_text
+from syncer.decode import BatchDecoder, Decoder, file_descriptor, instant, message_class, proto_text
 from syncer.errors import DefinitionError, StoreError, UnsupportedTypeError
 from syncer.feature import Entity, Feature, FeatureView, JoinKey
+from syncer.types import feature_type
 
 UTC = timezone.utc
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -173,3 +175,84 @@ def test_a_schema_that_protobuf_would_not_take_is_refused_by_name():
 def test_a_type_without_an_online_form_is_refused():
     with pytest.raises(UnsupportedTypeError, match="'interval'"):
         Decoder(view_of(Feature("a", "interval", 2)))
+
+
+# --- many messages at once; the decoder of one is the oracle
+
+EVERY_TYPE = view_of(*(Feature(f"f{i}", type_, i + 2) for i, (type_, _, _) in enumerate(EXAMPLES)))
+NAMES = [feature.name for feature in EVERY_TYPE.numbered]
+BATCH = BatchDecoder(EVERY_TYPE, NAMES)
+
+
+def field_of(position: int) -> bytes:
+    """The bytes of an example, under the number that the feature has in EVERY_TYPE."""
+    type_, text, value = EXAMPLES[position]
+    made: Any = message_class(view_of(Feature("value", type_, 2))).FromString(EVENT_TIME + bytes.fromhex(text))
+    renamed = message_class(EVERY_TYPE)()
+    if feature_type(type_).is_list:
+        getattr(renamed, f"f{position}").CopyFrom(type(getattr(renamed, f"f{position}"))(values=value))
+    else:
+        setattr(renamed, f"f{position}", made.value)
+    return renamed.SerializeToString()
+
+
+FIELDS = [field_of(position) for position in range(len(EXAMPLES))]
+
+#: A message: an event time in microseconds, and which of the features it has.
+ROWS = st.tuples(st.integers(-(10**15), 10**15), st.sets(st.sampled_from(range(len(FIELDS)))))
+
+
+def made_of(row: tuple[int, set[int]]) -> bytes:
+    event_time, present = row
+    fields = b"".join(field for position, field in enumerate(FIELDS) if position in present)
+    return b"\x09" + event_time.to_bytes(8, "little", signed=True) + fields
+
+
+@given(st.lists(ROWS, max_size=12), st.permutations(NAMES), st.integers(1, len(NAMES)))
+def test_many_messages_are_what_each_of_them_is(rows, names, count):
+    messages = [made_of(row) for row in rows]
+    wanted = names[:count]
+    found = BatchDecoder(EVERY_TYPE, wanted).decode(messages, [b"key"] * len(rows))
+    each = [ANY_DECODER.decode(message) for message in messages]
+    assert [instant(time) for time in found.event_times] == [time for time, _ in each]
+    columns = [list(column[:]) for column in found.features]
+    assert columns == [[features[name] for _, features in each] for name in wanted]
+
+
+@given(st.lists(ROWS, min_size=1, max_size=12), st.data())
+def test_a_torn_message_among_many_is_found_and_named(rows, data):
+    """Cut between two fields it is a message still; else it would swallow the head of the next one."""
+    messages = [made_of(row) for row in rows]
+    torn = data.draw(st.integers(0, len(rows) - 1))
+    messages[torn] = messages[torn][: data.draw(st.integers(0, len(messages[torn])))]
+    try:
+        wanted = [ANY_DECODER.decode(message)[1] for message in messages]
+    except StoreError:
+        with pytest.raises(StoreError, match=rf"carrier_delays\.v2 .* at key {torn}"):
+            BATCH.decode(messages, [b"key %d" % number for number in range(len(rows))])
+    else:
+        columns = BATCH.decode(messages, [b"key"] * len(rows)).features
+        assert [list(column[:]) for column in columns] == [[row[name] for row in wanted] for name in NAMES]
+
+
+def test_a_field_that_comes_twice_is_the_last_one_among_many_too():
+    view = view_of(Feature("rate", "double", 2), Feature("flights", "bigint", 3))
+    message = message_class(view)
+    once = message(event_time=0, rate=0.5).SerializeToString()
+    twice = message(event_time=0, flights=1).SerializeToString() + message(flights=2).SerializeToString()
+    for messages in ([twice] * 6, [once, *[twice] * 6], [once] * 6):
+        found = BatchDecoder(view, ["rate", "flights"]).decode(messages, [b"key"] * len(messages))
+        each = [Decoder(view).decode(one)[1] for one in messages]
+        assert [list(column[:]) for column in found.features] == [
+            [row["rate"] for row in each],
+            [row["flights"] for row in each],
+        ]
+
+
+@pytest.mark.parametrize("count", [1, 9])
+def test_an_event_time_that_is_none_is_refused_among_many(count):
+    view = view_of(Feature("rate", "double", 2))
+    good = message_class(view)(event_time=0, rate=0.5).SerializeToString()
+    for bad in (b"\x11" + bytes(8), b"\x09" + b"\xff" * 7 + b"\x7f"):
+        with pytest.raises(StoreError, match="at key 0"):
+            BatchDecoder(view, ["rate"]).decode([bad, *[good] * (count - 1)], [b"key %d" % i for i in range(count)])

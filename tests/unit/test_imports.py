@@ -18,7 +18,7 @@ LADDER: list[set[str]] = [
     {"errors", "charts", "journal"},
     {"feature"},
     {"types"},
-    {"keyspace", "decode", "resp"},
+    {"keyspace", "decode", "resp", "arrays"},
     {"encode", "spool", "content"},
     {"registry", "marker", "manifest", "profile", "runs", "catalog", "sql", "git"},
     {"cost", "declarations", "freshness"},
@@ -37,7 +37,19 @@ LADDER: list[set[str]] = [
     {"__init__", "__main__"},
 ]
 
-ARRAYS = {"audit", "batch", "content", "encode", "frames", "mirror", "namespace", "spool", "training", "warehouse"}
+ARRAYS = {
+    "arrays",
+    "audit",
+    "batch",
+    "content",
+    "encode",
+    "frames",
+    "mirror",
+    "namespace",
+    "spool",
+    "training",
+    "warehouse",
+}
 
 #: Each library, and the only modules that import it.
 LIBRARIES: dict[str, set[str]] = {
@@ -51,7 +63,7 @@ LIBRARIES: dict[str, set[str]] = {
     "markupsafe": {"page"},  # it comes with Jinja
     "numpy": ARRAYS,
     "pyarrow": ARRAYS,
-    "pandas": {"frames"},
+    "pandas": {"arrays", "frames"},
     "polars": {"frames"},
     "redis": {"connect", "failure", "fetch", "store"},
     "sqlglot": {"sql"},

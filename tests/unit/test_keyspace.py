@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from syncer.encode import Encoder, select_list
 from syncer.errors import RequestError
 from syncer.feature import Entity, FeatureView, JoinKey
-from syncer.keyspace import entity_key, field_name, key_text, markers_key, registry_key, split_key
+from syncer.keyspace import entity_key, entity_keys, field_name, key_text, markers_key, registry_key, split_key
+from syncer.types import INTEGER_RANGES
 
 UTC = timezone.utc
 NEW_YORK = timezone(timedelta(hours=-5))
@@ -200,3 +201,43 @@ def test_names_around_the_keys():
     assert field_name("carrier_delays", 2) == "carrier_delays:2"
     assert registry_key("demo_dev") == "demo_dev:#registry"
     assert markers_key("demo_dev") == "demo_dev:#markers"
+
+
+KEY_VALUES = st.one_of(
+    st.none(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.integers(),
+    st.booleans(),
+    st.text(max_size=5),
+    st.sampled_from(["|", ":", "\\", "a\nb", "7", "\ud800", "ü"]),
+    st.floats(),
+)
+
+
+@given(st.lists(st.fixed_dictionaries({"a": KEY_VALUES, "b": KEY_VALUES}), max_size=5), st.booleans())
+def test_keys_of_many_rows_are_what_each_of_them_is(rows, composite):
+    keys = (JoinKey("x", "bigint"), JoinKey("y", "varchar")) if composite else (JoinKey("x", "varchar"),)
+    entity, names = Entity("thing", keys), ["a", "b"] if composite else ["b"]
+
+    def one(row):
+        values = {key.name: row[name] for key, name in zip(keys, names, strict=True)}
+        return None if None in values.values() else entity_key("shop_dev", entity, values).encode()
+
+    try:
+        wanted = [one(row) for row in rows]
+    except RequestError:
+        with pytest.raises(RequestError):
+            entity_keys("shop_dev", entity, names, rows)
+    else:
+        assert entity_keys("shop_dev", entity, names, rows) == wanted
+
+
+@pytest.mark.parametrize("type_", ["tinyint", "bigint", "uhugeint"])
+def test_a_number_beyond_its_type_is_no_key_among_many_either(type_):
+    entity = Entity("thing", (JoinKey("x", type_),))
+    smallest, largest = INTEGER_RANGES[type_]
+    found = entity_keys("shop_dev", entity, ["x"], [{"x": smallest}, {"x": largest}])
+    assert found == [f"shop_dev:thing:{smallest}".encode(), f"shop_dev:thing:{largest}".encode()]
+    for number in (smallest - 1, largest + 1):
+        with pytest.raises(RequestError, match="is not between"):
+            entity_keys("shop_dev", entity, ["x"], [{"x": largest}, {"x": number}])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from syncer.decode import message_class
+from syncer.decode import message_class, microseconds
 from syncer.errors import NamespaceError, RequestError, StaleError, StoreError
 from syncer.feature import FeatureService, FeatureView, ServiceView
 from syncer.fetch import Fetch
@@ -54,7 +54,7 @@ def read(
     plan = ServicePlan(REGISTRY, CHURN, "shop_dev")
     wanted = plan.plan(rows or [{"customer_id": number} for number in range(len(replies))])
     values = [[], [value for reply in replies for value in reply]]
-    return plan.assemble(wanted, values, [SYNCED, SYNCED], lambda _: now, on_stale)
+    return plan.assemble(wanted, values, [SYNCED, SYNCED], lambda _: microseconds(now), on_stale)
 
 
 def fetches(service: FeatureService, rows: list[Any]) -> list[Fetch]:
@@ -85,7 +85,7 @@ def test_an_unknown_service_is_refused(wanted: str) -> None:
 def test_all_views_of_an_entity_come_with_one_fetch_and_the_markers_with_them() -> None:
     plan = ServicePlan(REGISTRY, CHURN, "shop_dev")
     assert plan.plan([{"customer_id": 1}, {"customer_id": "2"}]).fetches == [
-        Fetch([b"shop_dev:#markers"], [b"orders:1", b"visits:1", b"#registry"]),
+        Fetch([b"shop_dev:#markers"], (b"orders:1", b"visits:1", b"#registry")),
         Fetch([b"shop_dev:customer:1", b"shop_dev:customer:2"], (b"orders:1", b"visits:1")),
     ]
 
@@ -100,7 +100,7 @@ def test_an_entity_is_fetched_once_however_many_rows_and_roles_want_it() -> None
     wanted = plan.plan(rows)
     assert wanted.fetches[1:] == [Fetch([b"shop_dev:item:north|A", b"shop_dev:item:south|A"], (b"stock:1",))]
     stock: list[bytes | None] = [message(REGISTRY.views["stock.v1"], NOW, in_stock=number) for number in (40, 7)]
-    found = plan.assemble(wanted, [[], stock], [SYNCED], lambda _: NOW, "warn")
+    found = plan.assemble(wanted, [[], stock], [SYNCED], lambda _: microseconds(NOW), "warn")
     assert found.to_dict() == {"source_in_stock": [40, 7, 40], "target_in_stock": [7, 40, 40]}
 
 
@@ -120,7 +120,11 @@ def test_a_role_is_asked_for_no_more_than_its_own_views() -> None:
     orders: list[bytes | None] = [message(registry.views["orders.v1"], NOW, orders_30d=number) for number in (10, 20)]
     visits: list[bytes | None] = [message(registry.views["visits.v1"], NOW, visits_7d=number) for number in (2, 3)]
     found = plan.assemble(
-        wanted, [[], orders[:1], [orders[1], visits[0]], visits[1:]], [SYNCED, SYNCED], lambda _: NOW, "warn"
+        wanted,
+        [[], orders[:1], [orders[1], visits[0]], visits[1:]],
+        [SYNCED, SYNCED],
+        lambda _: microseconds(NOW),
+        "warn",
     )
     assert found.to_dict() == {"giver_orders_30d": [10, 20], "taker_visits_7d": [2, 3]}
 
@@ -129,7 +133,7 @@ def test_no_rows_need_no_fetch_and_give_no_rows() -> None:
     plan = ServicePlan(REGISTRY, CHURN, "shop_dev")
     wanted = plan.plan([])
     assert [fetch.keys for fetch in wanted.fetches[1:]] == [[]]
-    found = plan.assemble(wanted, [[], []], [SYNCED, SYNCED], lambda _: NOW, "warn")
+    found = plan.assemble(wanted, [[], []], [SYNCED, SYNCED], lambda _: microseconds(NOW), "warn")
     assert found.names == ("orders_30d", "plan", "visits_7d")
     assert (found.rows(), found.to_dict()) == ([], {"orders_30d": [], "plan": [], "visits_7d": []})
 

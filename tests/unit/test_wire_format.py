@@ -17,7 +17,7 @@ from syncer.encode import Encoded, Encoder, select_list
 from syncer.feature import Entity, Feature, FeatureService, FeatureView, JoinKey, OnDemandFeature, ServiceView
 from syncer.keyspace import key_text, split_key
 from syncer.marker import REVISION, Marker, read_marker
-from syncer.reading import EXPIRED, MISSING, NULL, PRESENT
+from syncer.reading import EXPIRED, MISSING, NULL, PRESENT, STALE
 from syncer.registry import Registry, from_document, owner, revision, to_document, to_json
 from syncer.types import _SCALARS, LIST_MESSAGES, canonical, feature_type
 
@@ -190,7 +190,7 @@ def test_the_tables_of_the_document_are_complete():
     content = to_json(REGISTRY)
     assert members("| member | type | meaning |", "## Registry document") == content.keys() | {"owner"}
     view, service = content["views"]["carrier_delays.v2"], content["services"]["departure_delay@1"]
-    assert members("| member | type | meaning |", "Of a view:") == view.keys()
+    assert members("| member | type | meaning |", "Of a view:") == view.keys() | {"deprecation_date"}
     assert members("| member | type | meaning |", "Of a service:") == service.keys()
     assert members("| member | type | meaning |", "## Markers") == {field.name for field in fields(Marker)}
 
@@ -212,4 +212,4 @@ def test_what_later_versions_add_is_skipped():
 
 
 def test_the_table_of_statuses_is_the_codes():
-    assert [row[0] for row in table("| status | when | value |")] == [MISSING, EXPIRED, NULL, PRESENT]
+    assert [row[0] for row in table("| status | when | value |")] == [MISSING, EXPIRED, NULL, STALE, PRESENT]
