@@ -80,7 +80,7 @@ def entity_keys(
         texts = [None if None in row else key_text(row, types) for row in zip(*values, strict=True)]
     else:
         columns = [_key_column(each, key.type) for each, key in zip(values, entity.join_keys, strict=True)]
-        texts = [SEPARATOR.join(parts) for parts in zip(*columns, strict=True)]  # type: ignore[arg-type]
+        texts = [SEPARATOR.join(parts) for parts in zip(*columns, strict=True)]
     prefix = key_prefix(namespace, entity.name)
     if None not in texts:
         # Cheaper together; where a key holds what they are joined with, there are too many parts.
