@@ -189,6 +189,46 @@ def test_the_guides_training_set_is_as_shown(shop: Project) -> None:
     assert [row[:5] for row in rows] == shown
 
 
+# --- docs/guides/drift.md ---------------------------------------------------------------------------------------------
+
+
+def test_the_guides_drift_models_are_built(shop: Project) -> None:
+    """On top of the first feature view: three orders, so there is drift to compute and no verdict to give."""
+    files = Page("guides/drift.md").files()
+    for path, text in files.items():
+        shop.write(path, text)
+    try:
+        result = shop.dbt("build", "--select", "monitoring")
+        assert {run.node.name: run.status for run in result.result.results if run.node.resource_type == "model"} == {
+            "drift_reference_customer_orders_v1": "success",
+            "drift_customer_orders_v1": "success",
+            "customers_by_day": "success",
+        }
+        with duckdb.connect(str(shop.database), read_only=True) as connection:
+            connection.execute("set TimeZone = 'UTC'")
+            profiled = connection.execute(
+                "select feature, period_start::date::varchar, row_count, verdict"
+                " from drift_customer_orders_v1 order by all"
+            ).fetchall()
+            daily = connection.execute(
+                "select ends_at::date::varchar, list(last_order_eur::varchar order by customer_id)"
+                " from customers_by_day group by 1 order by 1"
+            ).fetchall()
+        days = [("2025-03-01", 2), ("2025-03-02", 1)]
+        features = ("last_order_eur", "last_order_items")
+        assert profiled == [(feature, day, rows, None) for feature in features for day, rows in days]
+        assert daily == [
+            ("2025-03-02", ["129.90", "20.00"]),
+            ("2025-03-03", ["129.90", "20.00"]),
+            ("2025-03-04", ["129.90", "20.00"]),
+            ("2025-03-05", ["15.50", "20.00"]),
+            ("2025-03-06", ["15.50", "20.00"]),
+        ]
+    finally:
+        for path in files:
+            (shop.folder / path).unlink()
+
+
 # --- docs/guides/unit-tests.md ----------------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import duckdb
 import pytest
 from click.testing import CliRunner
 
@@ -29,6 +30,48 @@ def test_the_demo_prints_the_transcript(demo: Demo) -> None:
     report = demo.folder / printed.rpartition(" ")[2]
     assert report.stat().st_size < 3_000_000
     assert 'id="feature/plane_profile.v1/manufacturer"' in report.read_text()
+
+
+DRIFT = Page("guides/drift.md")
+
+
+def test_the_demo_finds_the_storm(demo: Demo) -> None:
+    """What the guide on drift says of the flights, from the tables that the demo has made."""
+    with duckdb.connect(str(demo.folder / "warehouse.duckdb"), read_only=True) as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        header, rows = DRIFT.table("storm")
+        for day, *cells in rows:
+            found = connection.execute(
+                """select feature, format('{:.2f}', psi), mean
+                from drift_origin_weather_v1
+                where period_start = ?::timestamptz""",
+                [day],
+            ).fetchall()
+            figures = {feature: (psi, mean) for feature, psi, mean in found}
+            for place in (0, 2, 4):
+                psi, mean = figures[header[place + 1]]
+                assert (psi, format(mean, ".2f" if place == 4 else ".1f")) == (cells[place], cells[place + 1]), day
+
+        (windiest,) = connection.execute(
+            "select arg_max(period_start, psi)::date::varchar, arg_max(period_start, mean)::date::varchar"
+            " from drift_origin_weather_v1 where feature = 'wind_speed_mph'"
+        ).fetchall()
+        assert windiest == ("2013-01-31", "2013-01-31")
+        calm = connection.execute(
+            """select max(psi), list(distinct verdict)
+            from (from drift_plane_arrivals_v1 union all by name from drift_departure_delay_v2)
+            where
+                period_start > '2013-01-01' and (source, feature) in
+                    (('plane_arrivals.v1', 'legs_flown_today'), ('departure_delay.v2', 'seats'),
+                    ('departure_delay.v2', 'engines'))"""
+        ).fetchall()
+        assert calm[0][0] < 0.03
+        assert calm[0][1] == ["stable"]
+
+        shown = DRIFT.text.partition("<!-- test: bins -->")[2].partition("## ")[0]
+        expected = [tuple(line[2:-2].split(" | ")) for line in shown.splitlines() if line.startswith("|")][2:]
+        found = connection.execute(DRIFT.block("bins")).fetchall()
+        assert [(label, f"{reference:.2f}", f"{share:.2f}") for label, reference, share in found] == expected
 
 
 def test_the_first_feature_view_works_as_written(
