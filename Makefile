@@ -6,6 +6,8 @@ BIN := .venv/bin
 READY := .venv/project.stamp
 # Feast and Evidently's PSI, which the tests and measurements compare with, never share an environment with us.
 FEAST := .venv-feast/requirements.stamp
+# The reader in JavaScript, which is tested where there is npm and it reaches a registry of packages.
+NODE := examples/node/node_modules/package.stamp
 
 # What another active environment or a dbt user's shell may have set would steer the commands below elsewhere.
 unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
@@ -20,7 +22,7 @@ help: ## list the targets
 demo: $(READY) ## real flights from dbt to Redis and back, with a training set
 	@scripts/demo.sh
 
-test: lint $(FEAST) ## everything CI runs: lint, dbt build with unit tests, pytest with coverage
+test: lint $(FEAST) $(NODE) ## everything CI runs: lint, dbt build with unit tests, pytest with coverage
 	$(BIN)/dbt build
 	FEAST=required $(BIN)/python -m pytest --cov --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
@@ -36,13 +38,15 @@ format: $(READY) ## rewrite Python and SQL in the house's format
 	$(BIN)/ruff check --fix
 	$(BIN)/sqlfmt --no-progressbar models macros tests/dbt
 
-bench: $(READY) $(FEAST) ## measure the sync, the point-in-time join, also against Feast, the rolling windows and the gate (some 15 minutes)
+bench: $(READY) $(FEAST) ## measure the sync, the point-in-time join, also against Feast, the rolling windows, the gate, online reads and load (some 20 minutes)
 	$(BIN)/python -m benchmarks.sync
 	$(BIN)/python -m benchmarks.point_in_time
 	$(BIN)/python -m benchmarks.point_in_time_growth
 	$(BIN)/python -m benchmarks.feast_join
 	$(BIN)/python -m benchmarks.windows 500000
 	$(BIN)/python -m benchmarks.gate
+	$(BIN)/python -m benchmarks.online
+	$(BIN)/python -m benchmarks.load
 
 pins: ## write each requirements.txt anew (needs uv; UPGRADE=1 takes newer releases)
 	uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.10 --generate-hashes \
@@ -56,7 +60,7 @@ pins: ## write each requirements.txt anew (needs uv; UPGRADE=1 takes newer relea
 		$(if $(UPGRADE),--upgrade) --quiet --output-file tests/evidently/requirements.txt
 
 clean: ## remove everything that was made here, .venv too
-	rm -rf .venv .venv-feast .run target dbt_packages logs build dist *.duckdb *.duckdb.wal *.duckdb.tmp *.parquet
+	rm -rf .venv .venv-feast examples/node/node_modules .run target dbt_packages logs build dist *.duckdb *.duckdb.wal *.duckdb.tmp *.parquet
 	rm -rf .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -80,3 +84,8 @@ $(FEAST): tests/feast/requirements.txt tests/evidently/requirements.txt | $(READ
 	@.venv-feast/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/feast/requirements.txt
 	@.venv-feast/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r tests/evidently/requirements.txt
 	@touch $@
+
+$(NODE): examples/node/package.json
+	@mkdir -p $(@D)
+	@if command -v npm >/dev/null && cd examples/node && npm install --silent >/dev/null 2>&1; then touch node_modules/package.stamp; \
+	else echo "note: no npm, or no registry of packages, here: the reader in JavaScript is not tested"; fi
