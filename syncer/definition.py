@@ -21,7 +21,7 @@ from syncer.errors import DefinitionError, RegistryError
 from syncer.project import Compiled
 from syncer.sql.changes import View
 from syncer.sql.queries import Node
-from syncer.sql.text import Unclear, name_of, plain_name, with_node_names, words_of
+from syncer.sql.text import Unclear, name_of, plain_name, relation_parts, with_node_names, words_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,11 +113,8 @@ class _Graph:
         self._compiled = compiled
         self._known: dict[str, Any] = {**compiled.manifest["nodes"], **compiled.manifest.get("sources", {})}
         self._project = compiled.manifest["metadata"]["project_name"]
-        self._relations = {
-            node["relation_name"]: reference(self.name(id_))
-            for id_, node in self._known.items()
-            if node.get("relation_name") and node["resource_type"] in _IN_WAREHOUSE
-        }
+        self._references = {relation: reference(name) for name, relation in self.relations().items()}
+        self._parts_of_relations = relation_parts(self._references)
         self._nodes: dict[str, Node] = {}
 
     def name(self, unique_id: str) -> str:
@@ -200,10 +197,10 @@ class _Graph:
 
     def _named(self, sql: str) -> str:
         try:
-            return _tidied(with_node_names(sql, self._relations))
+            return with_node_names(_tidied(sql), self._parts_of_relations)
         except Unclear:  # it cannot be split into words, and will be compared as text
-            for relation in sorted(self._relations, key=len, reverse=True):
-                sql = sql.replace(relation, self._relations[relation])
+            for relation in sorted(self._references, key=len, reverse=True):
+                sql = sql.replace(relation, self._references[relation])
             return sql
 
 
@@ -242,13 +239,13 @@ def reference(name: str) -> str:
     return ".".join([first, plain_name(second), *([plain_name(".".join(others))] if others else [])])
 
 
-_BLANK = re.compile(r"[ \t]*\n(?:[ \t]*\n)+")
+_ENDS, _BLANK = re.compile(r"[ \t\r]+\n"), re.compile(r"\n\n+")
 
 
 def _tidied(sql: str) -> str:
-    """Without the empty lines that Jinja leaves, where they are not part of a text."""
-    tidied = _BLANK.sub("\n", "\n".join(line.rstrip() for line in sql.replace("\r\n", "\n").split("\n")))
-    return tidied if words_of(tidied) == words_of(sql) else sql
+    """Without the empty lines and ends of lines that Jinja leaves, where these are not part of a text in quotes."""
+    tidied = _BLANK.sub("\n", _ENDS.sub("\n", sql))
+    return tidied if tidied == sql or words_of(tidied) == words_of(sql) else sql
 
 
 # --- as a file --------------------------------------------------------------------------------------------------------

@@ -193,7 +193,7 @@ class _Gate:
             self.unreadable = error
             self.here = Accepted(registry=Registry(project=project), definitions={})
         self._judged = judgements(base, proposal.definitions)
-        self._since = judgements(self.here, proposal.definitions)
+        self._since = self._judged if self.here == base else judgements(self.here, proposal.definitions)
         registry = taken_in(base.registry, self._views, proposal.declarations.services)
         self.registry = replace(registry, fixes=tuple(sorted({*base.registry.fixes, *self._kept_fixes()})))
 

@@ -280,13 +280,17 @@ def type_name(kind: exp.DataType) -> str:
 # -- relations -----------------------------------------------------------------
 
 
-def with_node_names(text: str, relations: Mapping[str, str]) -> str:
+def relation_parts(relations: Mapping[str, str]) -> dict[tuple[str, ...], str]:
+    """Relations by their parts, for ``with_node_names``: {'"warehouse"."main"."flights"': 'flights'}."""
+    return {tuple(_parts_of_name(relation)): node for relation, node in relations.items()}
+
+
+def with_node_names(text: str, relations: Mapping[tuple[str, ...], str]) -> str:
     """The text with node names in place of relations ('"warehouse"."main"."flights"' -> flights), all else as it was.
 
     Only where a relation stands among the words, never within a string, a comment or another name.
     """
     tokens = tokens_of(text)
-    wanted = {tuple(_parts_of_name(relation)): node for relation, node in relations.items()}
     pieces, done, at = [], 0, 0
     while at < len(tokens):
         parts, end = [_name(tokens[at])], at
@@ -294,7 +298,7 @@ def with_node_names(text: str, relations: Mapping[str, str]) -> str:
             end += 2
             parts.append(_name(tokens[end]))
         for length in range(len(parts), 0, -1):  # a column may follow: "main"."flights".delay
-            node = wanted.get(tuple(parts[:length]))
+            node = relations.get(tuple(parts[:length]))
             if node is not None and length > 1:
                 last = tokens[at + 2 * (length - 1)]
                 pieces += [text[done : tokens[at].start], node]

@@ -14,14 +14,16 @@ from dbt.cli.main import dbtRunner
 
 from syncer.sql.changes import Definitions, View, judge
 from syncer.sql.queries import Node
-from syncer.sql.text import with_node_names
+from syncer.sql.text import relation_parts, with_node_names
 from tests.support.projects import ROOT, Project
 
 
 def definitions(manifest: dict[str, Any], target: Path) -> Definitions:
     """The nodes of a manifest, with node names in place of relations; seeds with the columns of their files."""
     nodes = {}
-    names = {node["relation_name"]: node["alias"] for node in manifest["nodes"].values() if node.get("relation_name")}
+    names = relation_parts(
+        {node["relation_name"]: node["alias"] for node in manifest["nodes"].values() if node.get("relation_name")}
+    )
     for node in manifest["nodes"].values():
         if node["resource_type"] == "seed":
             with open(ROOT / node["original_file_path"], newline="") as file:
@@ -150,7 +152,7 @@ def test_rolling_features_are_understood_and_judged_one_by_one(tmp_path) -> None
     relation = f'"{shop.database.stem}"."main"."events"'
     made = Definitions(
         {"events": Node(columns={"k": "varchar", "happened_at": "timestamptz", "loaded_at": "timestamptz", "amount": "bigint"}, closed=True)}
-        | {f"rolling_{days}": Node(sql=with_node_names(shop.compiled(f"rolling_{days}"), {relation: "events"})) for days in (1, 30)}
+        | {f"rolling_{days}": Node(sql=with_node_names(shop.compiled(f"rolling_{days}"), relation_parts({relation: "events"}))) for days in (1, 30)}
     )  # fmt: skip
     one, two = (
         View(
