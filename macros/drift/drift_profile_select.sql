@@ -157,7 +157,14 @@
                 reference.row_count as reference_count,
                 -- a bin without rows counts as this share: the logarithm of 0 is not finite
                 if(period_count > 0, period_count / period_rows, 0.0001) as period_share,
-                if(reference_count > 0, reference_count / reference_rows, 0.0001) as reference_share
+                if(reference_count > 0, reference_count / reference_rows, 0.0001) as reference_share,
+                period_count + reference_count > 0 as is_filled,
+                count(*) filter (where is_filled) over (
+                    partition by statistics.period_start, statistics.feature
+                ) as filled_bins,
+                -- half a row more in each bin keeps chance in a bin of few rows from looking like drift
+                (period_count + 0.5) / (period_rows + 0.5 * filled_bins) as smoothed_share,
+                (reference_count + 0.5) / (reference_rows + 0.5 * filled_bins) as smoothed_reference_share
             from statistics
             inner join reference on statistics.feature = reference.feature
             left join
@@ -176,7 +183,11 @@
                 cast(list(period_count order by bin) as bigint[]) as counts,
                 -- in the order of the bins, so that it is the same to the last bit in every run
                 sum((period_share - reference_share) * ln(period_share / reference_share) order by bin) as psi,
-                count(*) filter (where period_count + reference_count > 0) - 1 as freedom,
+                sum(
+                    (smoothed_share - smoothed_reference_share) * ln(smoothed_share / smoothed_reference_share)
+                    order by bin
+                ) filter (where is_filled) as psi_smoothed,
+                any_value(filled_bins) - 1 as freedom,
                 1 / any_value(period_rows) + 1 / any_value(reference_rows) as spread
             from shares
             group by period_start, feature
@@ -215,6 +226,7 @@
                 counts,
                 reference_rows,
                 if(is_enough, psi, null) as psi,
+                if(is_enough, psi_smoothed, null) as psi_smoothed,
                 if(is_enough, psi_noise, null) as psi_noise,
                 look,
                 act,
@@ -223,7 +235,7 @@
                     then null
                     when psi < look
                     then 'stable'
-                    when psi <= psi_noise
+                    when psi_smoothed <= psi_noise
                     then null
                     when psi < act
                     then 'look'
