@@ -38,8 +38,10 @@ format: $(READY) ## rewrite Python and SQL in the house's format
 	$(BIN)/ruff check --fix
 	$(BIN)/sqlfmt --no-progressbar models macros tests/dbt
 
-bench: $(READY) $(FEAST) ## measure the sync, the point-in-time join, also against Feast, the rolling windows, the gate, online reads and load (some 20 minutes)
+bench: $(READY) $(FEAST) ## measure the sync, the point-in-time join, also against Feast, the rolling windows, the gate, online reads and load (some 30 minutes)
 	$(BIN)/python -m benchmarks.sync
+	$(BIN)/python -m benchmarks.footprint
+	$(BIN)/python -m benchmarks.readers
 	$(BIN)/python -m benchmarks.point_in_time
 	$(BIN)/python -m benchmarks.point_in_time_growth
 	$(BIN)/python -m benchmarks.feast_join

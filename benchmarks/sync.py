@@ -1,68 +1,55 @@
-"""A full sync of generated entities, side by side with what one writes first: protobuf row by row, a redis-py pipeline.
+"""A full sync of generated entities, side by side with other ways to fill Redis; memory; and how soon a change is read.
 
-    python -m benchmarks.sync [ENTITIES]      default 1,000,000 entities x 10 features: 4 double, 3 bigint, 3 varchar
+    python -m benchmarks.sync [ENTITIES ...]      default: 1,000,000 5,000,000 10,000,000
 
-Both read the same DuckDB file and write the same messages into the same, emptied Redis. Two figures each: the seconds
-of the work itself, and those of the whole process; the difference is start-up. The machine's noise falls on both: the
-ratio is the figure to quote.
+Ten features an entity (see `users.py`), from the same DuckDB file into the same, emptied Redis:
 
-Beside them, of the same rows: the server's own ceiling (the finished protocol bytes, sent over one socket); the peak
-memory of the syncer's process; and how long it takes until a change of 1 % of the entities is readable online, from the
-start of the command.
+- `syncer sync`;
+- row by row: what one writes first, protobuf row by row and a redis-py pipeline; up to 5,000,000 entities;
+- raw bytes: the finished protocol bytes of the same rows, sent over one socket: the server's own ceiling;
+- Feast: `materialize` of 100,000 of the entities, from Parquet, in its own environment (`make bench` sets it up). Its
+  time grows with the rows, so rows per second are compared. What both then read online is compared first.
+
+Seconds of the work alone (the process's start-up is left out), CPU seconds of the whole process and of Redis: where the
+machine has other things to do, these are the figures to compare. Then the peak memory of the syncer for each size; and,
+at the first size, how long it takes from the start of the command until all of 1 % changed entities have been read as
+changed through `FeatureClient`, while the other 99 % are unchanged.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
-import resource
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 import redis
 
+from benchmarks.users import FEATURES, NAMESPACE, Done, build, free_port, materialize, run, sync
+from syncer.client import FeatureClient
 from syncer.encode import Encoder, select_list
 from syncer.registry import from_json
 from syncer.server import HOST, EmbeddedServer
 from tests.support.projects import Project
 
-RUNS = 3
+SIZES = (1_000_000, 5_000_000, 10_000_000)
 
-FEATURES = {
-    **{f"ratio_{i}": ("double", f"hash(i, {i}) / 1e19") for i in range(4)},
-    **{f"count_{i}": ("bigint", f"(hash(i, {i + 4}) % 100000)::bigint - 1000") for i in range(3)},
-    **{f"label_{i}": ("varchar", f"md5((i * 7 + {i})::varchar)[:10]") for i in range(3)},
-}
+#: Up to so many entities, three runs; beyond, one.
+OFTEN = 1_000_000
 
-VIEW = """
-models:
-  - name: users
-    config:
-      materialized: table
-      contract: {enforced: true}
-      meta: {feature_view: {entity: user, join_keys: [user_id], event_timestamp: event_at, available_at: none}}
-    columns:
-      - {name: user_id, data_type: varchar}
-      - {name: event_at, data_type: timestamptz}
-"""
+#: Up to so many entities, all that is compared; beyond, the syncer alone.
+COMPARED = 5_000_000
 
-SERVICE = """
-exposures:
-  - name: churn_v1
-    type: ml
-    owner: {{name: bench, email: bench@example.com}}
-    depends_on: ["ref('users', v=1)"]
-    config:
-      meta:
-        feature_service: {{name: churn, version: 1, features: [{{view: users.v1, features: [{names}]}}]}}
-"""
+FEAST_ROWS = 100_000
+SAMPLE = 1_000
 
 #: The whole row-by-row writer; run as a process of its own.
 ROW_BY_ROW = """
@@ -89,95 +76,108 @@ print(json.dumps({"seconds": time.monotonic() - started}))
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Of writing some rows."""
+
+    rows: int
+    seconds: float = math.inf  # of the work
+    cpu: float = math.inf  # seconds of the whole process
+    redis: float = math.inf  # CPU seconds of Redis
+
+    @property
+    def rate(self) -> float:
+        return self.rows / self.seconds
+
+    def or_less(self, other: Cost) -> Cost:
+        return Cost(self.rows, min(self.seconds, other.seconds), min(self.cpu, other.cpu), min(self.redis, other.redis))
+
+
 def main() -> None:
-    entities = int(sys.argv[1].replace(",", "")) if len(sys.argv) > 1 else 1_000_000
-    with tempfile.TemporaryDirectory() as folder, EmbeddedServer(port=_free_port()) as server:
-        project = _build(Path(folder), entities)
-        row_by_row = [ROW_BY_ROW, project.database.name, "registry/registry.json", server.url, "other"]
-        commands = {
-            "syncer sync": ["-m", "syncer", "sync", "--json", "--url", server.url],
-            "row by row": ["-c", *row_by_row],
-        }
-        ceiling = changed = math.inf
-        memory = 0
-        work: dict[str, list[float]] = {name: [] for name in commands}
-        process: dict[str, list[float]] = {name: [] for name in commands}
-        for _ in range(RUNS):
-            for name, command in commands.items():
-                with redis.Redis.from_url(server.url) as client:
-                    client.flushall()
-                    started = time.monotonic()
-                    work[name].append(json.loads(_run(command, project.folder).splitlines()[-1])["seconds"])
-                    process[name].append(time.monotonic() - started)
-                    written = client.dbsize()
-                assert written in (entities, entities + 2), f"{name} wrote {written} keys"  # 2: registry and markers
-                memory = max(memory, _children_peak()) if name == "syncer sync" and not memory else memory
-            ceiling = min(ceiling, _raw(server.url, project))
-        for run in range(1, RUNS + 1):
-            changed = min(changed, _one_percent(server.url, project, entities, run))
-    print(f"{entities:,} entities x {len(FEATURES)} features, best of {RUNS} runs")
-    print(f"  {'':<12} {'work':>8}  {'rows/s':>9}  {'process':>8}")
-    for name in commands:
-        rate = entities / min(work[name])
-        print(f"  {name:<12} {min(work[name]):6.2f} s  {rate:>9,.0f}  {min(process[name]):6.2f} s")
-    ours, theirs = commands
-    in_work, in_process = (min(seconds[theirs]) / min(seconds[ours]) for seconds in (work, process))
-    print(f"  {'raw bytes':<12} {ceiling:6.2f} s  {entities / ceiling:>9,.0f}")
-    print(f"  {'ratio':<12} {in_work:8.2f}  {'':>9}  {in_process:8.2f}")
-    print(f"  of the server's ceiling: {ceiling / min(work[ours]):.0%}")
-    print(f"  peak memory of the syncer: {memory / 1e6:,.0f} MB")
-    print(f"  1 % changed, readable after {changed:.2f} s")
+    sizes = [int(size.replace(",", "")) for size in sys.argv[1:]] or SIZES
+    peaks: dict[int, int] = {}
+    for size in sizes:
+        with tempfile.TemporaryDirectory() as folder, EmbeddedServer(port=free_port()) as server:
+            project = build(Path(folder), size)
+            _throughput(project, server.url, size, peaks, with_feast=size == sizes[0])
+            if size == sizes[0]:
+                _changes(project, server.url, size)
+    print("peak memory of the syncer")
+    for size in sizes:
+        print(f"  {size:>12,} entities  {peaks[size] / 1e6:>7,.0f} MB   x{peaks[size] / peaks[sizes[0]]:.2f}")
 
 
-def _build(folder: Path, entities: int) -> Project:
-    columns = "".join(f"      - {{name: {name}, data_type: {type_}}}\n" for name, (type_, _) in FEATURES.items())
-    selected = ", ".join(f"{sql} as {name}" for name, (_, sql) in FEATURES.items())
-    project = Project(
-        folder,
-        {
-            "models/users_v1.sql": "select 'user_' || i as user_id, timestamptz '2026-01-01 00:00:00+00' as event_at, "
-            f"{selected} from range({entities}) as t(i)",
-            "models/latest_users_v1.sql": "{{ feature_warehouse.latest_values(ref('users', v=1)) }}",
-            "models/users.yml": VIEW + columns + "    versions: [{v: 1}]\n",
-            "models/services.yml": SERVICE.format(names=", ".join(FEATURES)),
-        },
-        name="bench",
-    )
-    print(f"Building {entities:,} entities ...", file=sys.stderr)
-    project.dbt("build")
-    _run(["-m", "syncer", "register"], folder)
-    return project
+def _throughput(project: Project, url: str, size: int, peaks: dict[int, int], *, with_feast: bool) -> None:
+    def ours_once() -> Done:
+        done = sync(url, project.folder)
+        peaks[size] = max(peaks.get(size, 0), done.peak)
+        return done
+
+    def by_row_once() -> Done:
+        return run(["-c", ROW_BY_ROW, project.database.name, "registry/registry.json", url, "other"], project.folder)
+
+    runs = 3 if size <= OFTEN else 1
+    ours = by_row = ceiling = Cost(size)
+    with redis.Redis.from_url(url) as client:
+        for _ in range(runs):
+            ours = ours.or_less(_cost(client, size, ours_once))
+            if size <= COMPARED:
+                by_row = by_row.or_less(_cost(client, size, by_row_once))
+                ceiling = ceiling.or_less(_raw(client, project, size))
+        print(f"{size:,} entities x {len(FEATURES)} features, best of {runs}")
+        print(f"  {'':<12} {'work':>8}  {'rows/s':>9}  {'CPU':>8}  {'of Redis':>8}")
+        _line("syncer sync", ours)
+        if size <= COMPARED:
+            _line("row by row", by_row, f"{ours.rate / by_row.rate:.1f} times as fast")
+            _line("raw bytes", ceiling, f"{ours.rate / ceiling.rate:.0%} of the server's ceiling")
+        if with_feast:
+            feast = _feast(client, project, url, min(size, FEAST_ROWS))
+            _line("Feast", feast, f"{ours.rate / feast.rate:.1f} times as fast ({feast.rows:,} rows)")
 
 
-def _children_peak() -> int:
-    """The largest memory, in bytes, that a process started by this one has taken so far."""
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+def _line(name: str, cost: Cost, ours: str = "") -> None:
+    cpu = f"{cost.cpu:6.2f} s" if cost.cpu < math.inf else ""
+    said = f"  {name:<12} {cost.seconds:6.2f} s  {cost.rate:>9,.0f}  {cpu:>8}  {cost.redis:6.2f} s"
+    print(f"{said}   ours: {ours}" if ours else said, flush=True)
 
 
-def _raw(url: str, project: Project) -> float:
-    """Seconds to send the rows' commands, made beforehand, over one socket, and to read the replies."""
+def _cost(client: redis.Redis, rows: int, write: Callable[[], Done]) -> Cost:
+    """What ``write``, a process that fills an empty Redis with ``rows`` keys, takes."""
+    client.flushall()
+    before = _cpu_of_redis(client)
+    done = write()
+    written = client.dbsize()
+    assert written in (rows, rows + 2), f"{written:,} keys were written"  # 2: registry and markers
+    return Cost(rows, done.result["seconds"], done.cpu, _cpu_of_redis(client) - before)
+
+
+def _cpu_of_redis(client: redis.Redis) -> float:
+    facts = client.info("cpu")
+    return float(facts["used_cpu_user"]) + float(facts["used_cpu_sys"])
+
+
+def _raw(client: redis.Redis, project: Project, rows: int) -> Cost:
+    """Sending the rows' commands, made beforehand, over one socket, and reading the replies."""
     registry = from_json(json.loads((project.folder / "registry/registry.json").read_text()))
     view = registry.views["users.v1"]
     encoder = Encoder("raw", view)
     with duckdb.connect(str(project.database), read_only=True) as connection:
         connection.execute("set TimeZone = 'UTC'")
         batches = connection.sql(f"select {select_list(view)} from latest_users_v1").to_arrow_reader(20_480)
-        encoded = [encoder.encode(batch) for batch in batches]
-    rows, buffers = sum(batch.rows for batch in encoded), [batch.commands() for batch in encoded]
-    with redis.Redis.from_url(url) as client:
-        client.flushall()
-        port = int(client.connection_pool.connection_kwargs["port"])
-        with socket.create_connection((HOST, port)) as connected:
-            replies = threading.Thread(target=_drain, args=(connected, 4 * rows))  # b":1\r\n" each
-            started = time.monotonic()
-            replies.start()
-            for buffer in buffers:
-                connected.sendall(buffer)
-            replies.join()
-            seconds = time.monotonic() - started
-        assert client.dbsize() == rows
-        client.flushall()
-    return seconds
+        buffers = [encoder.encode(batch).commands() for batch in batches]
+    client.flushall()
+    before = _cpu_of_redis(client)
+    port = int(client.connection_pool.connection_kwargs["port"])
+    with socket.create_connection((HOST, port)) as connected:
+        replies = threading.Thread(target=_drain, args=(connected, 4 * rows))  # b":1\r\n" each
+        started = time.monotonic()
+        replies.start()
+        for buffer in buffers:
+            connected.sendall(buffer)
+        replies.join()
+        seconds = time.monotonic() - started
+    assert client.dbsize() == rows
+    return Cost(rows, seconds, redis=_cpu_of_redis(client) - before)
 
 
 def _drain(connected: socket.socket, size: int) -> None:
@@ -185,32 +185,62 @@ def _drain(connected: socket.socket, size: int) -> None:
         size -= len(connected.recv(1 << 16))
 
 
-def _one_percent(url: str, project: Project, entities: int, run: int) -> float:
-    """Seconds from the command's start until the last of 1 % changed entities reads as changed."""
-    _run(["-m", "syncer", "sync", "--json", "--url", url], project.folder)
-    with duckdb.connect(str(project.database)) as connection:
-        connection.execute(f"update users_v1 set count_0 = count_0 + {run} where hash(user_id) % 100 = 0")
-    started = time.monotonic()
-    done = json.loads(_run(["-m", "syncer", "sync", "--json", "--url", url], project.folder))
-    seconds = time.monotonic() - started
-    (view,) = done["views"]
-    assert 0 < view["written"] < entities / 50, view
-    assert view["read_back"] is None, view
+def _feast(client: redis.Redis, project: Project, url: str, rows: int) -> Cost:
+    """Feast's `materialize`, once what it serves was found to be what we serve."""
+    client.flushall()
+    sync(url, project.folder)
+    users = [{"user_id": f"user_{i}"} for i in range(min(rows, SAMPLE))]
+    with FeatureClient(url, NAMESPACE) as reader:
+        served = reader.get_online_features("churn", users).rows()
+    client.flushall()
+    before = _cpu_of_redis(client)
+    done = materialize(project, url, rows, sample=len(users))
+    assert client.dbsize() == rows
+    cost = Cost(rows, done.result["seconds"], done.cpu, _cpu_of_redis(client) - before)
+    theirs = done.result["values"]
+    for name in FEATURES:
+        assert theirs[name] == [row[name] for row in served], f"Feast serves other values of {name}"
+    return cost
+
+
+def _changes(project: Project, url: str, entities: int) -> None:
+    """Prints how long it takes from the command's start until 1 % changed entities have all been read as changed."""
+    with redis.Redis.from_url(url) as client:
+        client.flushall()
+    sync(url, project.folder)
+    least = math.inf
+    for _ in range(3):
+        with duckdb.connect(str(project.database)) as connection:
+            chosen = "hash(user_id) % 100 = 0"
+            connection.execute(f"update users_v1 set count_0 = count_0 + 1 where {chosen}")
+            wanted = dict(connection.execute(f"select user_id, count_0 from users_v1 where {chosen}").fetchall())
+        least = min(least, _until_read(project, url, wanted))
+    print(f"  1 % changed ({len(wanted):,}), all read as changed {least:.2f} s after the command's start", flush=True)
+
+
+def _until_read(project: Project, url: str, wanted: dict[str, int]) -> float:
+    """Seconds from the command's start until the client has read each user's new value."""
+    few, all_ = list(wanted)[:: max(1, len(wanted) // 100)], list(wanted)
+    with FeatureClient(url, NAMESPACE) as reader:
+        assert not _reads(reader, few, wanted)
+        started = time.monotonic()
+        command = [sys.executable, "-m", "syncer", "sync", "--json", "--url", url, "--profiles-dir", "."]
+        process = subprocess.Popen(command, cwd=project.folder, stdout=subprocess.PIPE, text=True)
+        # All are read only once a few of them are there: reading takes from the machine what the sync could use.
+        while not (_reads(reader, few, wanted) and _reads(reader, all_, wanted)):
+            time.sleep(0.01)
+            assert time.monotonic() < started + 120
+        seconds = time.monotonic() - started
+    output, _ = process.communicate()
+    (view,) = json.loads(output)["views"]
+    assert (view["written"], view["read_back"]) == (len(wanted), None), view
     return seconds
 
 
-def _run(command: list[str], folder: Path) -> str:
-    """What a Python process prints, run as a user would in the project's folder."""
-    environment = os.environ | {"DBT_PROFILES_DIR": "."}
-    done = subprocess.run([sys.executable, *command], cwd=folder, check=True, stdout=subprocess.PIPE, env=environment)
-    return done.stdout.decode()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+def _reads(reader: FeatureClient, users: list[str], wanted: dict[str, int]) -> bool:
+    """Whether the client reads what is wanted for each of these users."""
+    rows = reader.get_online_features("churn", [{"user_id": user} for user in users]).rows()
+    return [row["count_0"] for row in rows] == [wanted[user] for user in users]
 
 
 if __name__ == "__main__":
