@@ -20,7 +20,7 @@ from pathlib import Path
 import duckdb
 import redis
 
-from benchmarks.users import FEATURES, NAMESPACE, build, free_port, materialize, sync
+from benchmarks.users import FEATURES, NAMESPACE, PATIENCE, build, free_port, materialize, sync
 from syncer.server import EmbeddedServer
 
 VIEWS = ("users", "payments", "devices")
@@ -32,7 +32,10 @@ STOCK = 64
 
 def main() -> None:
     entities = int(sys.argv[1].replace(",", "")) if len(sys.argv) > 1 else 100_000
-    with EmbeddedServer(port=free_port()) as server, redis.Redis.from_url(server.url) as client:
+    with (
+        EmbeddedServer(port=free_port()) as server,
+        redis.Redis.from_url(server.url, socket_timeout=PATIENCE) as client,
+    ):
         limits = (int(client.config_get(LIMIT)[LIMIT]), STOCK)
         one, three = (_bytes(client, server.url, entities, views, limits) for views in (VIEWS[:1], VIEWS))
     print(f"bytes an entity in Redis, {entities:,} entities, {len(FEATURES)} features a view")

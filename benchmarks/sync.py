@@ -33,7 +33,7 @@ from pathlib import Path
 import duckdb
 import redis
 
-from benchmarks.users import FEATURES, NAMESPACE, Done, build, free_port, materialize, run, sync
+from benchmarks.users import FEATURES, NAMESPACE, PATIENCE, Done, build, free_port, materialize, run, sync
 from syncer.client import FeatureClient
 from syncer.encode import Encoder, select_list
 from syncer.registry import from_json
@@ -118,7 +118,7 @@ def _throughput(project: Project, url: str, size: int, peaks: dict[int, int], *,
 
     runs = 3 if size <= OFTEN else 1
     ours = by_row = ceiling = Cost(size)
-    with redis.Redis.from_url(url) as client:
+    with redis.Redis.from_url(url, socket_timeout=PATIENCE) as client:
         for _ in range(runs):
             ours = ours.or_less(_cost(client, size, ours_once))
             if size <= COMPARED:
@@ -205,7 +205,7 @@ def _feast(client: redis.Redis, project: Project, url: str, rows: int) -> Cost:
 
 def _changes(project: Project, url: str, entities: int) -> None:
     """Prints how long it takes from the command's start until 1 % changed entities have all been read as changed."""
-    with redis.Redis.from_url(url) as client:
+    with redis.Redis.from_url(url, socket_timeout=PATIENCE) as client:
         client.flushall()
     sync(url, project.folder)
     least = math.inf
