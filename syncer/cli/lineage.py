@@ -6,17 +6,19 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from syncer.cli.options import json_option, namespace_option, project_options
 from syncer.cli.output import print_json, say_error
 from syncer.declarations import read_declarations
-from syncer.definition import read_definitions
 from syncer.errors import RequestError
-from syncer.lineage import Lineage, Step, read_lineage
 from syncer.project import compile_feature_views, load_project
 from syncer.registry import load_registry
+
+if TYPE_CHECKING:
+    from syncer.lineage import Lineage, Step
 
 
 @click.command()
@@ -48,6 +50,9 @@ def lineage(
         raise click.UsageError("name a feature, or a column with --to-models")
     if mermaid and as_json:
         raise click.UsageError("--mermaid or --json, not both")
+    from syncer.definition import read_definitions
+    from syncer.lineage import read_lineage
+
     project = load_project(project_dir, profiles_dir, target)
     compiled = compile_feature_views(project, target)
     declarations = read_declarations(compiled.manifest)
