@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from syncer.cli import drift, lineage, mirror, plan, reading, registering, report, server, status, sync, training
+from syncer.cli import diff, drift, lineage, mirror, plan, reading, registering, report, server, status, sync, training
 from syncer.cli.output import file_error, say_error
 from syncer.errors import SyncerError
 
@@ -45,6 +45,7 @@ def main() -> None:
 for command in (
     registering.register,
     registering.check,
+    diff.diff,
     lineage.lineage,
     plan.plan_command,
     sync.sync_command,

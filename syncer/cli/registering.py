@@ -81,6 +81,7 @@ def register(
 @project_options
 @_against
 @click.option("--data", is_flag=True, help="Compute accepted and new SQL on the warehouse and compare the rows.")
+@click.option("--github", is_flag=True, help="Print annotations for a pull request on GitHub, too.")
 @json_option
 def check(
     project_dir: Path | None,
@@ -88,6 +89,7 @@ def check(
     target: str | None,
     against: str | None,
     data: bool,
+    github: bool,
     as_json: bool,
 ) -> None:
     """Compare what the project says with what was accepted. For CI: exit code 1 when something is wrong.
@@ -96,6 +98,7 @@ def check(
     Example:
       syncer check --against origin/main
     """
+    from syncer.cli.annotations import annotation
     from syncer.gate import check_project, load_proposal, prove_by_data
 
     project = load_project(project_dir, profiles_dir, target)
@@ -120,6 +123,9 @@ def check(
             click.echo(line)
         if data and not proofs:
             click.echo("No served view has other SQL, so there is no data to compare.")
+        for kind, found in (("error", checked.problems), ("warning", checked.warnings)) if github else ():
+            for one in found:
+                click.echo(annotation(one, kind, proposal))
         if not checked.problems:
             views, services = len(proposal.declarations.views), len(proposal.declarations.services)
             click.echo(f"The registry agrees: feature view versions {views}, service versions {services}.")

@@ -28,6 +28,7 @@ LADDER: list[set[str]] = [
     {"definition"},
     {"accepted", "skew"},
     {"judging", "lineage", "proof", "services"},
+    {"comparison"},
     {"mirror", "profiles", "reading", "namespace", "lease", "patience", "spine", "provenance", "request"},
     {"frames"},
     {"drift", "gate", "registering", "sync", "verify", "client", "training", "batch", "audit", "status", "watch"},

@@ -1,0 +1,161 @@
+"""The CI jobs of the guide, read off the page and run as written, in a clone of a git repository made from the demo."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml  # type: ignore[import-untyped]
+
+from tests.support.clone import Clone
+from tests.support.pages import Page
+
+GUIDE = Page("guides/ci.md")
+
+#: What sets the machine up; here it is.
+SET_UP = ("pip install -r requirements.txt", "dbt deps")
+
+
+def git(folder: Path, *arguments: str) -> None:
+    identity = ["-c", "user.name=Test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false"]
+    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A checkout of a branch; its remote has the demo as main."""
+    folder = tmp_path_factory.mktemp("ci")
+    origin = Clone(folder / "origin")
+    (origin.folder / ".gitignore").write_text("target/\nlogs/\n*.duckdb*\n")
+    git(origin.folder, "init", "--quiet", "--initial-branch=main")
+    git(origin.folder, "add", "--all")
+    git(origin.folder, "commit", "--quiet", "-m", "the demo")
+    git(folder, "clone", "--quiet", str(origin.folder), "checkout")
+    git(folder / "checkout", "switch", "--quiet", "-c", "change")
+    origin.folder = folder / "checkout"
+    return origin
+
+
+def run(repository: Clone, commands: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    """As CI does: the whole job in one shell that stops at the first command that fails."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", "-e", "-o", "pipefail", "-c", "\n".join(commands)],
+        cwd=repository.folder,
+        env={**os.environ, "PATH": path, **environment},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_the_github_job_refuses_a_silent_change_and_says_where(repository: Clone, tmp_path: Path) -> None:
+    [job] = yaml.safe_load(GUIDE.block("github"))["jobs"].values()
+    assert job["steps"][0]["with"]["fetch-depth"] == 0
+    commands = [step["run"] for step in job["steps"] if "run" in step]
+    assert tuple(commands[:2]) == SET_UP
+    repository.replace(
+        "models/features/carrier_delays_v2.sql",
+        "between days.day - 6 and days.day",
+        "between days.day - 13 and days.day",
+    )
+    git(repository.folder, "commit", "--quiet", "-am", "two weeks")
+    summary = tmp_path / "summary.md"
+    done = run(repository, commands[2:], GITHUB_BASE_REF="main", GITHUB_STEP_SUMMARY=str(summary))
+    assert done.returncode == 1, done.stderr
+    assert summary.read_text().split("<details>")[0] == MARKDOWN
+    taken_away = [line for line in summary.read_text().splitlines() if line.startswith("-  ")]
+    assert [line.split("BETWEEN ")[-1] for line in taken_away] == ["days.day - 6 AND days.day"]
+    assert "Error: carrier_delays.v2: delay_rate_7d" in done.stderr
+    [error] = [line for line in done.stdout.splitlines() if line.startswith("::error")]
+    place, _, message = error.removeprefix("::error ").partition("::")
+    sql = (repository.folder / "models/features/carrier_delays_v2.sql").read_text().splitlines()
+    line = 1 + next(number for number, text in enumerate(sql) if "delay_rate_7d" in text)
+    assert place == f"file=models/features/carrier_delays_v2.sql,line={line}"
+    assert message.startswith(
+        "carrier_delays.v2: delay_rate_7d, flights_7d, cancelled_flights_7d would get other values"
+    )
+    assert "%0Aleave carrier_delays.v2 as it is and add version 3 beside it" in message
+    git(repository.folder, "reset", "--quiet", "--hard", "origin/main")
+
+
+MARKDOWN = """\
+### Features, compared with `origin/main`
+
+3 value changes.
+
+**To train anew:** departure_delay@2 (Flight operations).
+
+| feature view | features | change | why |
+|---|---|---|---|
+| carrier_delays.v2 | delay_rate_7d, flights_7d, cancelled_flights_7d | **value change** | join of `outcomes_by_day` \
+days.day - 6 &lt;= outcomes_by_day.day -> days.day - 13 &lt;= outcomes_by_day.day in `final` of `carrier_delays_v2` |
+
+Bytes in Redis: as before.
+
+"""
+
+
+def test_the_gitlab_job_passes_what_is_only_written_otherwise(repository: Clone) -> None:
+    [job] = yaml.safe_load(GUIDE.block("gitlab")).values()
+    assert job["variables"]["GIT_DEPTH"] == "0"
+    assert tuple(job["before_script"]) == SET_UP
+    repository.replace(
+        "models/features/carrier_delays_v2.sql",
+        "outcomes_by_day.day between days.day - 6 and days.day",
+        "days.day - 6 <= outcomes_by_day.day and outcomes_by_day.day <= days.day",
+    )
+    git(repository.folder, "commit", "--quiet", "-am", "the same in other words")
+    done = run(repository, job["script"], CI_MERGE_REQUEST_TARGET_BRANCH_NAME="main")
+    assert done.returncode == 0, done.stderr
+    [artifact] = job["artifacts"]["paths"]
+    said = (repository.folder / artifact).read_text()
+    assert "\n3 refactors.\n" in said
+    assert "train anew" not in said
+    assert "| carrier_delays.v2 | delay_rate_7d, flights_7d, cancelled_flights_7d | refactor |  |" in said
+    git(repository.folder, "reset", "--quiet", "--hard", "origin/main")
+
+
+def test_what_is_added_what_is_accepted_and_what_it_takes_in_redis(repository: Clone) -> None:
+    repository.replace(
+        "models/features/carrier_delays_v2.sql",
+        "between days.day - 6 and days.day",
+        "between days.day - 13 and days.day",
+    )
+    repository.replace(
+        "models/services.yml", "wind_gust_mph, visibility_miles", "wind_gust_mph, humidity_percent, visibility_miles"
+    )
+    repository.replace(
+        "models/services.yml", "features: [manufacturer, age", "features: [manufacturer, engine_type, age"
+    )
+    repository.syncer("register", "--accept-fix", "seven days were too few")
+    said = repository.syncer("diff", "origin/main").split("<details>")[0]
+    assert "\n3 value changes, 2 additive, 1 other change.\n" in said
+    assert "in `final` of `carrier_delays_v2`<br>accepted as a fix: seven days were too few |\n" in said
+    assert ADDED in said
+    git(repository.folder, "reset", "--quiet", "--hard", "origin/main")
+
+
+#: A double adds 9 bytes to a message, a text some 13; what Redis asks of its allocator is rounded up.
+ADDED = """
+| origin_weather.v1 | humidity_percent | additive | served as field 8 |
+| plane_profile.v1 | engine_type | additive | served as field 6 |
+
+- departure_delay@2: changed
+
+| entity | bytes in Redis each, before | after | |
+|---|---:|---:|---:|
+| airport | 720 | 736 | +16 |
+| plane | 216 | 232 | +16 |
+"""
+
+
+def test_exit_codes(repository: Clone) -> None:
+    """2 is for the command line alone; a branch that is not there is an error."""
+    assert repository.try_syncer("check", "--agianst", "main").exit_code == 2
+    assert repository.try_syncer("diff").exit_code == 2
+    missing = repository.try_syncer("diff", "nowhere")
+    assert missing.exit_code == 1
+    assert "nowhere" in missing.stderr
