@@ -62,6 +62,12 @@ WINDOW = "select k, at as event_at, {value} over (partition by k order by {order
             "join refunds r on r.order_id = o.id and r.at > days.at - interval '90 days' group by s.k, days.at",
             {"": 90, "orders": 7, "refunds": 90},
         ),
+        (
+            "select o.k, days.at as event_at, sum(o.amount) as f from days join orders o on o.at > days.at - interval '7 days' "
+            "join refunds r on r.order_id = o.id and r.at > days.at - interval '90 days' join shops s on s.k = r.k "
+            "group by o.k, days.at",
+            {"": 90, "orders": 7, "refunds": 90, "shops": 90},
+        ),
         # spans that stand side by side, and one over the other, source by source
         (
             "select o.k, o.at as event_at, o.amount / w.spent as f from orders o join ("
