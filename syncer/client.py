@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
+from types import MappingProxyType
 from typing import get_args
 
 from syncer import registry as registry_module
@@ -32,6 +33,9 @@ _log = logging.getLogger(__name__)
 CHUNK_ROWS = 2_000
 
 Rows = Sequence[Mapping[str, object]]
+Request = Mapping[str, object]
+
+NO_REQUEST: Request = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,25 +63,26 @@ class _Reader:
         self._warned: set[tuple[str, str]] = set()
         self._told: dict[str, datetime] = {}  # view id -> its as_of when the log last heard that it is stale
 
-    def read(self, service: str, rows: Rows) -> Steps[OnlineFeatures]:
+    def read(self, service: str, rows: Rows, request: Request) -> Steps[OnlineFeatures]:
         remembered = self._schema
         schema = remembered or (yield from self._load())
         try:
             plan = self._plan(schema, service)
-            wanted = plan.plan(rows)
+            wanted = plan.plan(rows, request)
         except RequestError:
             if remembered is None:
                 raise
             schema = yield from self._load()  # what is asked for may have been published since
             plan = self._plan(schema, service)
-            wanted = plan.plan(rows)
+            wanted = plan.plan(rows, request)
         (*texts, revision), *_ = values = yield wanted.fetches
         if revision != schema.revision:
             schema = yield from self._load()
             plan = self._plan(schema, service)
-            wanted = plan.plan(rows)
+            wanted = plan.plan(rows, request)
             (*texts, revision), *_ = values = yield wanted.fetches
         found = plan.assemble(wanted, values, plan.markers(texts), self._instant, self._on_stale)
+        plan.compute(found, wanted)
         for view in found.views:
             if view.stale:
                 self._tell(view)
@@ -164,17 +169,23 @@ class FeatureClient:
         self._fetcher = Fetcher(url, timeout, replicas=replicas)
         self._reader = _Reader(namespace, now, on_stale, self._fetcher.address)
 
-    def get_online_features(self, service: str, entity_rows: Rows) -> OnlineFeatures:
+    def get_online_features(self, service: str, entity_rows: Rows, request: Request = NO_REQUEST) -> OnlineFeatures:
         """The latest features of ``service`` ('departure_delay', or one version: 'departure_delay@1') for each row.
 
         ``entity_rows``: one mapping per row with the join keys, under the names that the service gives them; other
-        names are ignored. Raises RequestError (unknown service, missing or wrong key), NamespaceError (never synced),
-        StaleError and StoreError.
+        names are ignored. ``request``: request values of the service for all rows; a row's own go first. On-demand
+        features are computed from them where DuckDB is installed. Raises RequestError (unknown service, missing or
+        wrong key or request value, an expression that fails), NamespaceError (never synced), StaleError and StoreError.
         """
-        return self._fetcher.run(self._reader.read(service, _listed(entity_rows)))
+        return self._fetcher.run(self._reader.read(service, _listed(entity_rows), request))
 
     def iter_online_features(
-        self, service: str, entity_rows: Iterable[Mapping[str, object]], *, chunk_rows: int = CHUNK_ROWS
+        self,
+        service: str,
+        entity_rows: Iterable[Mapping[str, object]],
+        request: Request = NO_REQUEST,
+        *,
+        chunk_rows: int = CHUNK_ROWS,
     ) -> Iterator[OnlineFeatures]:
         """The same for any number of rows, ``chunk_rows`` at a time: no more of them are in memory.
 
@@ -182,7 +193,7 @@ class FeatureClient:
         """
         rows = iter(entity_rows)
         while chunk := list(islice(rows, chunk_rows)):
-            yield self.get_online_features(service, chunk)
+            yield self.get_online_features(service, chunk, request)
 
     def close(self) -> None:
         self._fetcher.close()
@@ -216,17 +227,24 @@ class AsyncFeatureClient:
         self._fetcher = AsyncFetcher(url, timeout, replicas=replicas)
         self._reader = _Reader(namespace, now, on_stale, self._fetcher.address)
 
-    async def get_online_features(self, service: str, entity_rows: Rows) -> OnlineFeatures:
+    async def get_online_features(
+        self, service: str, entity_rows: Rows, request: Request = NO_REQUEST
+    ) -> OnlineFeatures:
         """As ``FeatureClient.get_online_features``."""
-        return await self._fetcher.run(self._reader.read(service, _listed(entity_rows)))
+        return await self._fetcher.run(self._reader.read(service, _listed(entity_rows), request))
 
     async def iter_online_features(
-        self, service: str, entity_rows: Iterable[Mapping[str, object]], *, chunk_rows: int = CHUNK_ROWS
+        self,
+        service: str,
+        entity_rows: Iterable[Mapping[str, object]],
+        request: Request = NO_REQUEST,
+        *,
+        chunk_rows: int = CHUNK_ROWS,
     ) -> AsyncIterator[OnlineFeatures]:
         """As ``FeatureClient.iter_online_features``."""
         rows = iter(entity_rows)
         while chunk := list(islice(rows, chunk_rows)):
-            yield await self.get_online_features(service, chunk)
+            yield await self.get_online_features(service, chunk, request)
 
     async def close(self) -> None:
         await self._fetcher.close()

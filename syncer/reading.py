@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
 
 from syncer.decode import BatchDecoder, Columns, instant, microseconds
 from syncer.errors import NamespaceError, RequestError, StaleError, StoreError
@@ -20,6 +21,10 @@ from syncer.fetch import Fetch, Values
 from syncer.keyspace import entity_key, entity_keys, field_name, markers_key
 from syncer.marker import REVISION, Marker, read_marker
 from syncer.registry import Registry
+from syncer.request import request_columns
+
+if TYPE_CHECKING:
+    from syncer.ondemand import OnDemand
 
 #: Each value's status.
 PRESENT, NULL, MISSING, EXPIRED, STALE = "present", "null", "missing", "expired", "stale"
@@ -102,6 +107,29 @@ class ViewFeatures:
         return times[:-1] if self.stored is None else [times[i] for i in self.stored]
 
 
+@dataclass(frozen=True, slots=True)
+class ComputedFeatures:
+    """The on-demand features of a service for N rows."""
+
+    names: tuple[str, ...]
+    types: tuple[str, ...]
+    values: Sequence[list[Any]]  # per feature, N values
+    rows: int
+
+    def lists(self) -> Iterator[list[Any]]:
+        """Per feature, N values; None where an expression is NULL."""
+        yield from self.values
+
+    def statuses(self) -> Iterator[list[str]]:
+        """Per feature, N statuses."""
+        for values in self.values:
+            yield [NULL if value is None else PRESENT for value in values]
+
+    def event_times(self) -> list[datetime | None]:
+        """Nothing of it is stored."""
+        return [None] * self.rows
+
+
 class OnlineFeatures:
     """What a read gave: N rows in the order of the request, one value and one status per feature.
 
@@ -110,14 +138,15 @@ class OnlineFeatures:
     time; None if the client was told to withhold such values).
     """
 
-    __slots__ = ("_rows", "not_computed", "service", "views")
+    __slots__ = ("_rows", "computed", "not_computed", "service", "views")
 
     def __init__(
         self, service: str, views: Sequence[ViewFeatures], rows: int, not_computed: tuple[str, ...] = ()
     ) -> None:
         self.service = service  # its id, with the version that answered: departure_delay@2
         self.views = views  # one per item of the service, in its order
-        self.not_computed = not_computed  # on-demand features, which this client leaves to its caller
+        self.computed: ComputedFeatures | None = None  # the service's on-demand features, after those of its views
+        self.not_computed = not_computed  # their names, where there is no DuckDB to compute them
         self._rows = rows
 
     def __len__(self) -> int:
@@ -128,11 +157,11 @@ class OnlineFeatures:
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(name for view in self.views for name in view.names)
+        return tuple(name for part in self._parts for name in part.names)
 
     def to_dict(self) -> dict[str, list[Any]]:
         """{feature: [value of each row]}."""
-        return {name: values for view in self.views for name, values in zip(view.names, view.lists(), strict=True)}
+        return {name: values for part in self._parts for name, values in zip(part.names, part.lists(), strict=True)}
 
     def rows(self) -> list[dict[str, Any]]:
         """One {feature: value} per row."""
@@ -158,23 +187,27 @@ class OnlineFeatures:
         return pandas_frame(self.to_arrow())
 
     def _typed(self) -> Iterator[tuple[str, str, list[Any]]]:
-        for view in self.views:
-            yield from zip(view.names, view.types, view.lists(), strict=True)
+        for part in self._parts:
+            yield from zip(part.names, part.types, part.lists(), strict=True)
 
     @property
     def values(self) -> tuple[tuple[Any, ...], ...]:
         """N rows x features."""
-        return self._by_row(view.lists() for view in self.views)
+        return self._by_row(part.lists() for part in self._parts)
 
     @property
     def statuses(self) -> tuple[tuple[str, ...], ...]:
         """N rows x features."""
-        return self._by_row(view.statuses() for view in self.views)
+        return self._by_row(part.statuses() for part in self._parts)
 
     @property
     def event_times(self) -> tuple[tuple[datetime | None, ...], ...]:
         """N rows x features: when the stored value became true, in UTC, expired or not; None: nothing is stored."""
-        return self._by_row([view.event_times()] * len(view.names) for view in self.views)
+        return self._by_row([part.event_times()] * len(part.names) for part in self._parts)
+
+    @property
+    def _parts(self) -> list[ViewFeatures | ComputedFeatures]:
+        return [*self.views, self.computed] if self.computed else [*self.views]
 
     def _by_row(self, columns: Iterable[Iterable[list[Any]]]) -> tuple[tuple[Any, ...], ...]:
         return tuple(zip(*(column for view in columns for column in view), strict=True))
@@ -212,6 +245,18 @@ class ReadPlan:
     rows: int
     fetches: Sequence[Fetch]
     entities: Sequence[_Keys]
+    request: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # {request value: one per row}
+
+
+def _engine(service: FeatureService, views: Mapping[str, FeatureView]) -> OnDemand | None:
+    """What computes the on-demand features; None where there are none, or no DuckDB to do it."""
+    if not service.on_demand:
+        return None
+    try:
+        from syncer.ondemand import OnDemand
+    except ImportError:
+        return None
+    return OnDemand(service, views)
 
 
 class ServicePlan:
@@ -228,15 +273,31 @@ class ServicePlan:
         self._markers = Fetch([markers_key(namespace).encode()], tuple(f.encode() for f in (*self.fields, REVISION)))
         self._entities = _roles(service, self.views)
         self._items = _items(service, self.views)
-        self._not_computed = tuple(feature.name for feature in service.on_demand)
+        self._engine = _engine(service, registry.views)
+        self._not_computed = () if self._engine else tuple(feature.name for feature in service.on_demand)
 
-    def plan(self, entity_rows: Sequence[Mapping[str, object]]) -> ReadPlan:
-        """What to fetch for N rows. Raises RequestError, naming service and row, for missing or wrong keys."""
+    def plan(
+        self, entity_rows: Sequence[Mapping[str, object]], request: Mapping[str, object] = MappingProxyType({})
+    ) -> ReadPlan:
+        """What to fetch for N rows. ``request``: request values for all rows; those in the rows go first.
+
+        Raises RequestError, naming service and row, for missing or wrong keys and request values.
+        """
         fetches, entities = [self._markers], []
         for roles in self._entities:
             made = [self._keys(role, entity_rows) for role in roles]
             entities.append(_place(roles, made, fetches))
-        return ReadPlan(len(entity_rows), fetches, entities)
+        given = request_columns(self.service, entity_rows, request) if self._engine else {}
+        return ReadPlan(len(entity_rows), fetches, entities, given)
+
+    def compute(self, found: OnlineFeatures, plan: ReadPlan) -> None:
+        """Adds the on-demand features. Raises RequestError, naming feature and row, where an expression fails."""
+        engine = self._engine
+        if engine is not None:
+            columns = {**found.to_dict(), **plan.request}
+            values = engine.compute(columns, plan.rows)
+            types = tuple(feature.type for feature in self.service.on_demand)
+            found.computed = ComputedFeatures(engine.names, types, values, plan.rows)
 
     def _keys(self, role: _Role, rows: Sequence[Mapping[str, object]]) -> list[bytes | None]:
         try:

@@ -39,6 +39,8 @@ def get(
 ) -> None:
     """Read the online features of one entity row. SERVICE is the latest version; SERVICE@1 that one.
 
+    KEY is a join key, or a request value of the service's on-demand features.
+
     \b
     Example:
       syncer get departure_delay@2 tailnum=N11184 carrier=EV origin=EWR dest=CLT
@@ -73,7 +75,7 @@ def _print_features(found: OnlineFeatures) -> None:
     for name, value, status in zip(found.names, found.values[0], found.statuses[0], strict=True):
         click.echo(f"  {name:<{width}}  {_text(value) if status == PRESENT else f'({status})'}")
     for name in found.not_computed:
-        click.echo(f"  {name:<{width}}  (on demand: computed from the request, not stored)")
+        click.echo(f"  {name:<{width}}  (not computed: `pip install 'feature-warehouse[online]'`)")
 
 
 def _text(value: object) -> str:

@@ -17,7 +17,7 @@ from tests.support.results import assert_refused, contents
 from tests.support.shop import Shop
 
 #: One command of each kind that uses Redis.
-COMMANDS = (["sync"], ["verify"], ["get", "churn", "customer_id=1"])
+COMMANDS = (["sync"], ["verify"], ["get", "churn@1", "customer_id=1"])
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -37,7 +37,7 @@ def test_a_redis_that_does_not_answer_is_given_up() -> None:
         client = FeatureClient(f"redis://127.0.0.1:{silent.getsockname()[1]}/0", "shop_dev", timeout=0.2)
         started = time.monotonic()
         with pytest.raises(StoreUnavailableError, match="did not answer in time"):
-            client.get_online_features("churn", [])
+            client.get_online_features("churn@1", [])
         assert time.monotonic() - started < 5
 
 
@@ -84,7 +84,7 @@ def test_the_right_password_opens(shop: Shop, guarded: EmbeddedServer) -> None:
 )
 def test_a_text_that_is_no_redis_url_is_refused_without_being_repeated(url: str, shop: Shop) -> None:
     shop.redis_url = url
-    for command in (["sync"], ["get", "churn", "customer_id=1"]):
+    for command in (["sync"], ["get", "churn@1", "customer_id=1"]):
         refused = shop.try_syncer(*command)
         assert_refused(refused, "the Redis URL cannot be read", "write redis://host:port/0")
         assert "s3cret" not in refused.output
@@ -129,7 +129,7 @@ def test_a_key_that_holds_something_else_is_named(key: str, as_hash: bool, shop:
 def test_reading_an_entity_whose_key_holds_something_else_names_it(shop: Shop) -> None:
     shop.syncer("sync")
     put_foreign(shop, "shop_dev:customer:9")
-    refused = shop.try_syncer("get", "churn", "customer_id=9")
+    refused = shop.try_syncer("get", "churn@1", "customer_id=9")
     assert_refused(refused, "refused the key shop_dev:customer:9: WRONGTYPE", "something else wrote that key")
 
 
@@ -174,7 +174,7 @@ def test_a_namespace_that_is_not_ours(document: object, message: str, hint: str,
 
 def test_a_reader_refuses_a_registry_document_of_a_later_format(shop: Shop) -> None:
     publish(shop, {"format": 2})
-    refused = shop.try_syncer("get", "churn", "customer_id=1")
+    refused = shop.try_syncer("get", "churn@1", "customer_id=1")
     assert_refused(refused, "has format 2, and this version knows format 1", "upgrade feature-warehouse")
 
 

@@ -54,6 +54,8 @@ def test_a_wrong_command_line_is_exit_code_2(arguments: list[str], words: str, s
         ("churn@9 customer_id=1", "there is no feature service 'churn@9'", "did you mean 'churn@"),
         ("bakery customer_id=1", "there is no feature service 'bakery'", "there are: churn@1, churn@2, transfer@1"),
         ("churn", "churn@2, row 0: 'customer_id' is missing (it finds visits.v1)", "give customer_id"),
+        ("churn customer_id=1", "churn@2, row 0: the request value 'amount' is missing", "give amount (double)"),
+        ("churn customer_id=1 amount=lots", "churn@2, row 0: 'amount': 'lots' (str) is not a number", "give a float"),
         ("transfer source=north sku=A-1", "transfer@1, row 0: 'target' is missing", "give source, sku, target"),
         (
             "churn customer_id=one",
@@ -89,14 +91,14 @@ def test_a_python_caller_is_told_of_a_naive_now_and_a_wrong_namespace() -> None:
 
 
 def test_before_the_first_sync_there_is_nothing_to_read(shop: Shop) -> None:
-    refused = shop.try_syncer("get", "churn", "customer_id=1")
+    refused = shop.try_syncer("get", "churn@1", "customer_id=1")
     assert_refused(refused, "nothing was ever published in the namespace 'shop_dev' of 127.0.0.1:", "run `syncer sync`")
 
 
 def test_a_view_that_was_never_synced_is_an_error_and_no_null(shop: Shop) -> None:
     shop.syncer("sync", "--select", "stock")
-    refused = shop.try_syncer("get", "churn", "customer_id=1")
-    assert_refused(refused, "churn@2: visits.v1 was never completely synced into 'shop_dev'", "run `syncer sync`")
+    refused = shop.try_syncer("get", "churn@1", "customer_id=1")
+    assert_refused(refused, "churn@1: orders.v1 was never completely synced into 'shop_dev'", "run `syncer sync`")
     shop.syncer("get", "transfer", "source=north", "target=south", "sku=A-1")
 
 

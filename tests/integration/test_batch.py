@@ -182,7 +182,7 @@ def test_every_value_is_what_a_sync_serves(made: Shop, redis_url: str, seed: int
     fill(made, seed)
     made.redis_url = redis_url
     keys = [(k, region) for k in ("a", "b", "A", "", "a|b", "sure", "nobody", None) for region in (1, 2, 3, 9, None)]
-    asked = [{"k": k, "region": region, "id": i} for i, (k, region) in enumerate(keys)]
+    asked = [{"k": k, "region": region, "id": i, "total": float(i)} for i, (k, region) in enumerate(keys)]
     statuses: set[str] = set()
     for at in INSTANTS:
         with inside(made.folder):
@@ -192,7 +192,7 @@ def test_every_value_is_what_a_sync_serves(made: Shop, redis_url: str, seed: int
             online = client.get_online_features("churn", asked)
         statuses.update(status for row in online.statuses for status in row)
         assert found.column("id").to_pylist() == [row["id"] for row in asked]
-        assert found.schema.names == ["k", "region", "id", *online.names]  # no total, so no share
+        assert found.schema.names == ["k", "region", "id", "total", *online.names]
         for name, served in online.to_dict().items():
             batched = found.column(name).to_pylist()
             assert list(map(comparable, batched)) == list(map(comparable, served)), (at, name)

@@ -28,7 +28,7 @@ CALLS = {
     "check": ["check"],
     "sync": ["sync"],
     "verify": ["verify"],
-    "get": ["get", "churn", "customer_id=1"],
+    "get": ["get", "churn@1", "customer_id=1"],
 }
 
 
@@ -151,14 +151,14 @@ def test_sync_and_verify_print_a_table_and_a_sentence(shop: Shop) -> None:
 
 
 def test_get_shows_values_or_why_there_is_none(synced: Shop) -> None:
-    assert synced.syncer("get", "churn", "customer_id=1").splitlines() == [
+    assert synced.syncer("get", "churn", "customer_id=1", "amount=51").splitlines() == [
         "churn@2",
         "  visits_7d     12",
         "  orders_30d    2",
         "  spent         25.50",
         "  plan          gold",
         "  basket        [1.5, 2]",
-        "  amount_share  (on demand: computed from the request, not stored)",
+        "  amount_share  2",
     ]
     assert synced.syncer("get", "churn@1", "customer_id=2").splitlines() == [
         "churn@1",
@@ -227,11 +227,12 @@ def test_json_of_each_command(synced: Shop) -> None:
             for view, rows in zip(views, (3, 2, 2), strict=True)
         ],
     }
-    assert synced.json("get", "churn@2", "customer_id=1") == {
+    stored = {"visits_7d": 12, "orders_30d": 2, "spent": "25.50", "plan": "gold", "basket": [1.5, 2.0]}
+    assert synced.json("get", "churn@2", "customer_id=1", "amount=51") == {
         "service": "churn@2",
-        "features": {"visits_7d": 12, "orders_30d": 2, "spent": "25.50", "plan": "gold", "basket": [1.5, 2.0]},
-        "statuses": dict.fromkeys(("visits_7d", "orders_30d", "spent", "plan", "basket"), "present"),
-        "not_computed": ["amount_share"],
+        "features": {**stored, "amount_share": 2.0},
+        "statuses": dict.fromkeys((*stored, "amount_share"), "present"),
+        "not_computed": [],
     }
 
 
@@ -269,7 +270,7 @@ def test_a_project_is_found_by_options_and_by_dbt_s_variables(shop: Shop, tmp_pa
 
 def test_reading_by_namespace_needs_no_project(synced: Shop, tmp_path: Path) -> None:
     with inside(tmp_path):
-        by_option = ["get", "churn", "customer_id=1", "--namespace", "shop_dev", "--json"]
+        by_option = ["get", "churn@1", "customer_id=1", "--namespace", "shop_dev", "--json"]
         result = CliRunner(env={"SYNCER_REDIS_URL": synced.redis_url}).invoke(main, by_option)
     assert json.loads(result.stdout)["features"]["plan"] == "gold"
 

@@ -62,10 +62,10 @@ WANTED = [12 if number == 1 else 1 if number == 5 else number if 10 <= number < 
 
 def test_features_are_read_in_one_round_trip_per_node(cluster: Cluster) -> None:
     with FeatureClient(cluster.url, "shop_dev") as reader:
-        assert visits(reader.get_online_features("churn", ROWS)) == WANTED
+        assert visits(reader.get_online_features("churn@1", ROWS)) == WANTED
         nodes = {port: client(port) for port in cluster.ports}
         before = {port: counted(node) for port, node in nodes.items()}
-        assert visits(reader.get_online_features("churn", ROWS)) == WANTED
+        assert visits(reader.get_online_features("churn@1", ROWS)) == WANTED
         after = {port: counted(node) for port, node in nodes.items()}
     keys = [*(f"shop_dev:customer:{number}" for number in range(200)), "shop_dev:#markers"]
     assert {port: after[port][0] - before[port][0] for port in nodes} == Counter(map(cluster.port_of, keys))
@@ -85,17 +85,17 @@ def test_a_slot_that_moves_is_followed(finish: bool, cluster: Cluster) -> None:
     source = cluster.port_of(key)
     target = next(port for port in cluster.ports if port != source)
     with FeatureClient(cluster.url, "shop_dev") as reader:
-        assert visits(reader.get_online_features("churn", ROWS)) == WANTED
+        assert visits(reader.get_online_features("churn@1", ROWS)) == WANTED
         with cluster.moved(key, target, finish=finish):
             assert not client(source).execute_command("KEYS", key)
             assert client(target).execute_command("KEYS", key)
-            assert visits(reader.get_online_features("churn", ROWS)) == WANTED
-        assert visits(reader.get_online_features("churn", ROWS)) == WANTED
+            assert visits(reader.get_online_features("churn@1", ROWS)) == WANTED
+        assert visits(reader.get_online_features("churn@1", ROWS)) == WANTED
 
 
 def test_the_command_line_reads_from_a_cluster_and_does_not_write(shop: Shop, cluster: Cluster) -> None:
     shop.redis_url = cluster.url
-    assert "gold" in shop.syncer("get", "churn", "customer_id=1")
+    assert "gold" in shop.syncer("get", "churn@1", "customer_id=1")
     before = everything(cluster)
     for command in (["sync"], ["plan"], ["verify"], ["drop", "--yes"]):
         refused = shop.try_syncer(*command)
@@ -126,7 +126,7 @@ def test_a_reader_without_one_of_its_rights_is_refused(cluster: Cluster) -> None
             client(port).execute_command("ACL", "DELUSER", "reader")
             client(port).execute_command(*(word for word in rule if word != without))
         with FeatureClient(url, "shop_dev") as reader:
-            return visits(reader.get_online_features("churn", ROWS))
+            return visits(reader.get_online_features("churn@1", ROWS))
 
     source = cluster.port_of("shop_dev:customer:20")
     target = next(port for port in cluster.ports if port != source)
@@ -160,7 +160,7 @@ def test_one_node_by_its_own_url_says_which_url_to_give(cluster: Cluster) -> Non
         FeatureClient(url, "shop_dev") as reader,
         pytest.raises(StoreRefusedError, match="one node of a Cluster") as met,
     ):
-        reader.get_online_features("churn", ROWS)
+        reader.get_online_features("churn@1", ROWS)
     assert "redis+cluster://" in met.value.hint
 
 
@@ -179,12 +179,12 @@ def test_a_node_that_is_down_is_an_error_for_what_it_has_and_no_other(cluster: C
     victim = next(port for port in cluster.ports if port not in needed)
     healthy = next(port for port in cluster.ports if port != victim)
     with FeatureClient(cluster.url, "shop_dev") as reader:
-        reader.get_online_features("churn", ROWS)
+        reader.get_online_features("churn@1", ROWS)
         cluster.processes.kill(victim)
         try:
             with pytest.raises(StoreUnavailableError):
-                reader.get_online_features("churn", by_port[victim])
-            found = reader.get_online_features("churn", by_port[healthy])
+                reader.get_online_features("churn@1", by_port[victim])
+            found = reader.get_online_features("churn@1", by_port[healthy])
             assert visits(found) == [row["customer_id"] for row in by_port[healthy]]
         finally:
             cluster.processes.restart(victim)

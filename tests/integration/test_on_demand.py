@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pickle
 import random
@@ -18,12 +19,15 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from syncer.client import AsyncFeatureClient, FeatureClient
 from syncer.declarations import read_declarations
 from syncer.errors import RequestError
 from syncer.feature import FeatureService, FeatureView
 from syncer.manifest import load_manifest
 from syncer.ondemand import OnDemand
+from syncer.reading import OnlineFeatures
 from syncer.request import request_columns
+from syncer.server import EmbeddedServer
 from syncer.training import get_historical_features
 from tests.integration import test_values
 from tests.integration.test_values import feature
@@ -454,3 +458,80 @@ def test_settings_that_change_values_are_refused(made: Shop, tmp_path: Path, set
     failed = messages(shop.try_dbt("run", "--select", "fine_set"))
     assert "the on-demand features of same.v1 would not be those computed online" in failed
     assert f"remove others of {setting} = {value}" in failed
+
+
+# --- through Redis
+
+
+@pytest.fixture(scope="module")
+def online(made: Shop, redis_server: EmbeddedServer) -> str:
+    """The URL of a Redis that holds what the service reads."""
+    made.redis_url = redis_server.url
+    made.syncer("sync", "--namespace", "on_demand")
+    return redis_server.url
+
+
+def asked(shop: Shop) -> list[dict[str, Any]]:
+    columns = shop_columns(shop, "select * from asked order by id")
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def test_a_read_gives_what_the_training_set_has_in_either_client(made: Shop, online: str) -> None:
+    rows = asked(made)
+    offline = shop_columns(made, "select * from same_set order by id")
+
+    async def read() -> OnlineFeatures:
+        async with AsyncFeatureClient(online, "on_demand") as client:
+            return await client.get_online_features("same", rows)
+
+    with FeatureClient(online, "on_demand") as client:
+        for found in (client.get_online_features("same@1", rows), asyncio.run(read())):
+            assert found.not_computed == ()
+            for name, values in found.to_dict().items():
+                assert list(map(bits, values)) == list(map(bits, offline[name])), name
+        assert found.names[-1] == f"x{len(EXPRESSIONS) - 1}"
+        place = found.names.index("x0")
+        given = {value is None: status[place] for status, value in zip(found.statuses, offline["x0"], strict=True)}
+        assert given == {True: "null", False: "present"}
+        chunks = [found.to_dict()["x0"] for found in client.iter_online_features("same", rows, chunk_rows=70)]
+        assert [value for chunk in chunks for value in chunk] == offline["x0"]
+
+
+def test_a_request_value_holds_for_all_rows_unless_a_row_has_its_own(made: Shop, online: str) -> None:
+    first, second, *_ = asked(made)
+    common = {name: value for name, value in first.items() if name.startswith("r_")}
+    with FeatureClient(online, "on_demand") as client:
+        apart = client.get_online_features("same", [{"id": 0}, second], common)
+        assert list(map(bits, apart.values[0])) == list(
+            map(bits, client.get_online_features("same", [first]).values[0])
+        )
+        with pytest.raises(RequestError, match="same@1, row 1: the request value 'r_bigint' is missing"):
+            client.get_online_features("same", [first, {"id": 1}])
+        with pytest.raises(RequestError, match="overflows@1, row 0: the on-demand feature 'it_overflows' cannot be"):
+            client.get_online_features("overflows", [{**first, "id": biggest(made), "r_bigint": 2**63 - 1}])
+
+
+def biggest(shop: Shop) -> int:
+    ((id_,),) = shop.sql("select min(id) from stored_v1 where f_bigint = 9223372036854775807")
+    return int(id_)
+
+
+LIGHT = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("duckdb", "numpy", "pyarrow"):
+            raise ImportError(name)
+sys.meta_path.insert(0, Blocked())
+from syncer import FeatureClient
+with FeatureClient(sys.argv[1], "on_demand") as client:
+    found = client.get_online_features("same", [{"id": 0}])
+print(len(found.names), *found.not_computed)
+"""
+
+
+def test_without_duckdb_a_client_says_what_it_cannot_compute(online: str) -> None:
+    done = subprocess.run([sys.executable, "-c", LIGHT, online], capture_output=True, text=True, check=True)
+    stored, *not_computed = done.stdout.split()
+    assert int(stored) == len(VALUES)
+    assert not_computed == [f"x{i}" for i in range(len(EXPRESSIONS))]

@@ -52,7 +52,7 @@ class Users:
 
     def read(self) -> object:
         with FeatureClient(self.url("reader"), NAMESPACE) as client:
-            return client.get_online_features("churn", [{"customer_id": 1}]).rows()[0]["plan"]
+            return client.get_online_features("churn@1", [{"customer_id": 1}]).rows()[0]["plan"]
 
 
 @pytest.fixture

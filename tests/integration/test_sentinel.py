@@ -32,14 +32,14 @@ def test_a_failover_is_survived_by_readers_and_mended_by_the_next_sync(shop: Sho
     assert all(read_back.values())
     assert [view["read_back"] for view in shop.json("sync")["views"]] == [None, None, None]
     with FeatureClient(service.url, "shop_dev") as reader:
-        before = reader.get_online_features("churn", [{"customer_id": 1}]).rows()
+        before = reader.get_online_features("churn@1", [{"customer_id": 1}]).rows()
 
         # The replica loses a row that the marker, which it has, vouches for: only reading back can tell.
         client(service.replica).config_set("replica-read-only", "no")
         client(service.replica).delete("shop_dev:customer:2")
         service.processes.kill(service.primary)
         synced = shop.json("sync")["views"]  # waits until the Sentinel has another primary
-        assert reader.get_online_features("churn", [{"customer_id": 1}]).rows() == before
+        assert reader.get_online_features("churn@1", [{"customer_id": 1}]).rows() == before
 
     assert {view["read_back"] for view in synced} == {"Redis was restarted, has failed over, or has evicted keys"}
     assert sum(view["written"] for view in synced) == 1
@@ -83,7 +83,7 @@ def test_a_service_that_nobody_knows_and_sentinels_that_are_not_there(
         f"redis+sentinel://:s3cret@127.0.0.1:{nobody}/features",
     ):
         shop.redis_url = url
-        for command in (["sync"], ["get", "churn", "customer_id=1"]):
+        for command in (["sync"], ["get", "churn@1", "customer_id=1"]):
             refused = shop.try_syncer(*command)
             assert_refused(refused, "answers and knows a primary that is up", "are the Sentinels there")
             assert "s3cret" not in refused.output

@@ -181,8 +181,8 @@ def test_a_second_version_lives_beside_the_first(shop: Shop, server: Any) -> Non
     shop.syncer("sync")
     assert_mirrored(shop)
     assert fields(server, "shop_dev:customer:1") == {b"orders:1", b"visits:1", b"visits:2"}
-    assert shop.json("get", "churn@2", "customer_id=1")["features"]["visits_7d"] == 12
-    assert shop.json("get", "churn", "customer_id=1")["features"]["visits_7d"] == 120
+    assert shop.json("get", "churn@2", "customer_id=1", "amount=1")["features"]["visits_7d"] == 12
+    assert shop.json("get", "churn", "customer_id=1", "amount=1")["features"]["visits_7d"] == 120
 
 
 def test_a_reader_that_runs_on_sees_a_changed_registry_after_one_look(shop: Shop, server: Any) -> None:
@@ -191,7 +191,7 @@ def test_a_reader_that_runs_on_sees_a_changed_registry_after_one_look(shop: Shop
     shop.syncer("register")
     shop.syncer("sync")
     with closing(FeatureClient(shop.redis_url, "shop_dev")) as client:
-        row = [{"customer_id": 1}]
+        row = [{"customer_id": 1, "amount": 51.0}]
         assert client.get_online_features("churn", row).service == "churn@1"
         shop.write("models/churn_v2.yml", CHURN_2)
         shop.dbt("parse")
@@ -210,7 +210,7 @@ def test_a_reader_that_runs_on_finds_a_service_that_came_later(shop: Shop) -> No
     shop.syncer("register")
     shop.syncer("sync")
     with closing(FeatureClient(shop.redis_url, "shop_dev")) as client:
-        client.get_online_features("churn", [{"customer_id": 1}])
+        client.get_online_features("churn@1", [{"customer_id": 1}])
         shop.write("models/transfer.yml", TRANSFER)
         shop.dbt("parse")
         shop.syncer("register")
@@ -391,7 +391,7 @@ def test_a_first_run_that_ends_half_way_gives_nothing_to_read_and_the_next_one_r
     meet(monkeypatch, lambda: server.set("shop_dev:customer:3", "in the way"), during=Writer.send)
     assert_refused(shop.try_syncer("sync"), "refused the key shop_dev:customer:3: WRONGTYPE", "remove it")
     assert (marker(server, "orders:1")["state"], marker(server, "orders:1")["as_of"]) == ("open", None)
-    read = ["get", "churn", "customer_id=1"]
+    read = ["get", "churn@1", "customer_id=1"]
     assert_refused(shop.try_syncer(*read), "was never completely synced", "`syncer sync`")
     server.delete("shop_dev:customer:3")
     shop.syncer("sync")
@@ -412,7 +412,7 @@ def test_a_later_run_that_ends_half_way_leaves_the_facts_of_the_last_complete_on
     opened = marker(server, "orders:1")
     assert opened["token"] != complete["token"]
     assert opened == complete | {"state": "open", "token": opened["token"]}
-    assert shop.json("get", "churn", "customer_id=1")["features"]["visits_7d"] == 12
+    assert shop.json("get", "churn", "customer_id=1", "amount=1")["features"]["visits_7d"] == 12
     server.delete("shop_dev:customer:6")
     shop.syncer("sync")
     assert_mirrored(shop)
@@ -526,9 +526,9 @@ def test_a_read_is_one_round_trip_with_each_entity_once(shop: Shop, server: Any)
 def test_views_of_one_entity_come_with_one_command(shop: Shop, server: Any) -> None:
     shop.syncer("sync")
     with closing(FeatureClient(shop.redis_url, "shop_dev")) as client:
-        client.get_online_features("churn", [{"customer_id": 1}])
+        client.get_online_features("churn@1", [{"customer_id": 1}])
         server.config_resetstat()
-        client.get_online_features("churn", [{"customer_id": 1}, {"customer_id": "1"}, {"customer_id": 2}])
+        client.get_online_features("churn@1", [{"customer_id": 1}, {"customer_id": "1"}, {"customer_id": 2}])
     assert calls(server, "hmget") == 3
 
 

@@ -37,7 +37,7 @@ def test_a_sync_through_tls_is_exact_and_is_read(shop: Shop, mutual: Tunnel) -> 
     shop.redis_url = mutual.url(TRUSTED, *LOGIN)
     shop.syncer("sync")
     assert_mirrored(shop)
-    assert "gold" in shop.syncer("get", "churn", "customer_id=1")
+    assert "gold" in shop.syncer("get", "churn@1", "customer_id=1")
 
 
 def test_long_replies_and_long_batches_come_whole(tunnel: Tunnel) -> None:
@@ -78,14 +78,14 @@ def test_certificates_that_are_refused(
     settings: tuple[str, ...], message: str, hint: str, shop: Shop, mutual: Tunnel
 ) -> None:
     shop.redis_url = mutual.url(*settings)
-    for command in (["sync"], ["get", "churn", "customer_id=1"]):
+    for command in (["sync"], ["get", "churn@1", "customer_id=1"]):
         assert_refused(shop.try_syncer(*command), f"no TLS with Redis at 127.0.0.1:{mutual.port}/0: {message}", hint)
 
 
 def test_a_client_without_the_certificate_that_is_wanted(shop: Shop, mutual: Tunnel) -> None:
     """TLS 1.3 tells it after the handshake, if the connection still stands when it does."""
     shop.redis_url = mutual.url(TRUSTED)
-    for command in (["sync"], ["get", "churn", "customer_id=1"]):
+    for command in (["sync"], ["get", "churn@1", "customer_id=1"]):
         assert_refused(shop.try_syncer(*command), f"Redis at 127.0.0.1:{mutual.port}/0: ", "ssl_certfile=client.pem")
 
 
