@@ -97,6 +97,15 @@ class Encoded:
         """N commands `HSET key field message` in one contiguous buffer, for ``sendall``; copies keys and messages."""
         return commands(b"HSET", self.keys, self.field, self.messages)
 
+    def arguments(self) -> memoryview:
+        """N times the arguments key and message, without a command around them."""
+        return arguments(self.keys, self.messages)
+
+    def where(self, chosen: npt.NDArray[np.bool_]) -> Encoded:
+        """Those of the N rows that are ``chosen``."""
+        mask = pa.array(chosen)
+        return replace(self, keys=self.keys.filter(mask), messages=self.messages.filter(mask))
+
     def portions(self, rows: int, size: int) -> Iterator[Encoded]:
         """The same rows in parts of at most ``rows`` rows, and of at most ``size`` bytes where a row is not larger."""
         offsets = np.frombuffer(self.messages.buffers()[1], np.int64)[self.messages.offset :][: self.rows + 1]
@@ -123,10 +132,21 @@ class Removed:
         """N commands `HDEL key field`."""
         return commands(b"HDEL", self.keys, self.field)
 
+    def arguments(self) -> memoryview:
+        """N times the argument key."""
+        return arguments(self.keys)
+
+    def where(self, chosen: npt.NDArray[np.bool_]) -> Removed:
+        """Those of the N keys that are ``chosen``."""
+        return replace(self, keys=self.keys.filter(pa.array(chosen)))
+
     def portions(self, rows: int) -> Iterator[Removed]:
         """The same keys in parts of at most ``rows``."""
         for start in range(0, self.rows, rows):
             yield replace(self, keys=self.keys.slice(start, rows))
+
+
+Rows = Encoded | Removed
 
 
 def leave_pandas_out() -> None:
@@ -266,8 +286,16 @@ def commands(*args: bytes | pa.Array) -> memoryview:
     An argument is a constant, or a binary or text column of N rows; at least one is a column. Raises ValueError for a
     NULL in a column.
     """
+    return _framed(b"*%d\r\n" % len(args), args)
+
+
+def arguments(*args: bytes | pa.Array) -> memoryview:
+    """N times these arguments in one contiguous buffer, as part of one long command."""
+    return _framed(b"", args)
+
+
+def _framed(constant: bytes, args: Sequence[bytes | pa.Array]) -> memoryview:
     pieces: list[Any] = []
-    constant = b"*%d\r\n" % len(args)
     for arg in args:
         if isinstance(arg, bytes):
             constant += b"$%d\r\n%b\r\n" % (len(arg), arg)

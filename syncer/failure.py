@@ -23,8 +23,11 @@ _ANSWERS = (redis.AuthenticationError, redis.ResponseError)
 
 
 @contextmanager
-def translated(address: str, key: str | None = None) -> Iterator[None]:
-    """Errors of the Redis client and of the socket as ours; ``key``: what the command is about."""
+def translated(address: str, key: str | None = None, *, in_cluster: bool = False) -> Iterator[None]:
+    """Errors of the Redis client and of the socket as ours; ``key``: what the command is about.
+
+    ``in_cluster``: other nodes have answered, so this one will, or its slots will go to another.
+    """
     try:
         yield
     except redis.exceptions.ClusterDownError as error:
@@ -32,8 +35,10 @@ def translated(address: str, key: str | None = None) -> Iterator[None]:
             f"the Redis Cluster at {address} is down: {error}", "see which of its nodes are missing: CLUSTER NODES"
         ) from error
     except redis.exceptions.AskError as error:  # MOVED too
-        raise _one_node(address) from error
+        raise (moving(address, str(error)) if in_cluster else _one_node(address)) from error
     except _ANSWERS as error:
+        if in_cluster and ELSEWHERE in str(error):
+            raise moving(address, str(error)) from error
         raise refused(words_of(error), address, key) from error
     except redis.BusyLoadingError as error:
         raise StoreNotReadyError(f"Redis at {address} is still loading its data", "try again in a moment") from error
@@ -55,7 +60,8 @@ def translated(address: str, key: str | None = None) -> Iterator[None]:
             if "cluster support disabled" not in str(answer):  # rights, password: the library calls it no Cluster
                 raise refused(words_of(answer), address) from error
             raise StoreRefusedError(f"the Redis at {address} is no Cluster", "write redis://host:port/0") from error
-        raise StoreUnavailableError(f"there is no Redis at {address}: {error}", advice(error)) from error
+        kind = StoreNotReadyError if in_cluster else StoreUnavailableError
+        raise kind(f"there is no Redis at {address}: {error}", advice(error)) from error
     except redis.RedisError as error:
         raise StoreError(f"Redis at {address}: {error}") from error
 
@@ -86,6 +92,8 @@ _HINTS = {
 def refused(words: str, address: str, key: str | bytes | None = None) -> StoreError:
     """An error reply as an error; ``key``: what the command was about."""
     words = words.removeprefix("EXECABORT ").removeprefix("Transaction discarded because of: ")
+    if "user executing the script" in words or "ACL failure in script" in words:  # before Redis 7, and since
+        words = f"NOPERM {words}"
     if words.startswith(("MOVED ", "ASK ")):
         return _one_node(address)
     if words.startswith("LOADING"):
@@ -95,6 +103,16 @@ def refused(words: str, address: str, key: str | bytes | None = None) -> StoreEr
     hint = next((hint for start, hint in _HINTS.items() if words.startswith(start)), "see the Redis documentation")
     name = key.decode(errors="replace") if isinstance(key, bytes) else key
     return StoreRefusedError(f"Redis at {address} refused{f' the key {name}' if name else ''}: {words}", hint)
+
+
+#: What a node of a Cluster says of a key in a script that it does not have, or no longer.
+ELSEWHERE = "non local key"
+
+
+def moving(address: str, words: str) -> StoreNotReadyError:
+    return StoreNotReadyError(
+        f"the slots of the Redis Cluster are changing hands ({address}: {words})", "try again later"
+    )
 
 
 def _one_node(address: str) -> StoreRefusedError:

@@ -4,6 +4,7 @@
     <namespace>:#registry               what is served
     <namespace>:#markers                what was last synced
     <namespace>:#lease:<field>          who is writing it now
+    <namespace>:#markers:{<place>}, <namespace>:#lease:<field>:{<place>}    the same in each part of a Cluster
 
 Knows the canonical text of a join key's value and the escaping that keeps composite keys apart (docs/wire-format.md,
 "Keys"). ``encode`` has the columnar form; one table of examples drives both. Knows no Redis, numpy or Arrow.
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, timezone
 from typing import Any
 from uuid import UUID
@@ -144,6 +145,16 @@ def markers_key(namespace: str) -> str:
 def lease_key(namespace: str, field: str) -> str:
     """'demo_dev:#lease:carrier_delays:2': which run may write that field, for as long as it lives."""
     return f"{namespace}:#lease:{field}"
+
+
+def cluster_lease_keys(namespace: str, field: str, places: Iterable[str]) -> list[str]:
+    """The lease in a Cluster: first the one that decides, in the slot of the markers, then one for each place."""
+    return [f"{lease_key(namespace, field)}:{{{tag}}}" for tag in (markers_key(namespace), *places)]
+
+
+def witness_key(namespace: str, place: str) -> str:
+    """'demo_dev:#markers:{14}': what says, in one part of a Cluster, which runs were there."""
+    return f"{markers_key(namespace)}:{{{place}}}"
 
 
 def canonical_text(value: object, type_: str) -> str:

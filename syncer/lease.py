@@ -20,12 +20,13 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
+from syncer.encode import Rows
 from syncer.errors import StoppedError, StoreError
 from syncer.feature import view_id
 from syncer.keyspace import lease_key, markers_key, split_field
 from syncer.marker import Marker, read_marker
 from syncer.resp import command
-from syncer.store import Command, Commands, Fence, Store
+from syncer.store import Command, Fence, Session, Store
 
 #: Seconds that a lease lasts beyond the last sign of its holder.
 LEASE_SECONDS = 15.0
@@ -35,7 +36,7 @@ _PATIENCE = 1.3
 
 
 class Writer:
-    """The hold of one run on some view versions of a namespace, on every primary, inside a ``with``."""
+    """The hold of one run on some view versions of a namespace, on one primary, inside a ``with``."""
 
     def __init__(
         self,
@@ -54,7 +55,11 @@ class Writer:
         self._own = {self.token, *predecessors}
         self._stopped = stopped
         self._held: list[str] = []  # fields
-        self._sessions = store.sessions()
+        self._sessions: list[Session] = []
+        self._connect()
+
+    def _connect(self) -> None:
+        self._sessions = self._store.sessions()
 
     def __enter__(self) -> Writer:
         return self
@@ -65,10 +70,10 @@ class Writer:
         if kind is not None:  # replies may be outstanding, and a transaction begun
             self._close()
         try:
-            if kind is not None and self._held:
-                self._sessions = self._store.sessions()
-            for field in [*self._held]:
-                self.write(field, release=True)
+            if kind is not None and self._ours():
+                self._connect()
+            for field in [*self._ours()]:
+                self._give_back(field)
         except StoreError:
             pass  # it expires
         finally:
@@ -108,35 +113,46 @@ class Writer:
             while True:
                 session.call("WATCH", key, markers_key(self._namespace))
                 found = session.call("HGETALL", key)
-                holder = _Holder(found[1]) if found and found[0].decode() not in self._own else None
+                holder = Holder(found[1]) if found and found[0].decode() not in self._own else None
                 if holder and not holder.is_gone():
                     session.call("UNWATCH")
                     return str(holder)
                 marker = self._marker(field)
                 if (marker.token if marker else None) not in expected:
                     session.call("UNWATCH")
-                    raise StoreError(
-                        f"another sync wrote {_view(field)} into '{self._namespace}' at the same time",
-                        "it may have read a newer warehouse than this one: run `syncer sync` again",
-                    )
+                    raise self._overtaken(field)
                 session.call("MULTI")
                 session.call("DEL", key)
-                session.call("HSET", key, self.token, _Holder.own())
-                session.call("PEXPIRE", key, _milliseconds())
+                session.call("HSET", key, self.token, Holder.own())
+                session.call("PEXPIRE", key, lease_milliseconds())
                 if session.call("EXEC") is not None:
                     break  # else somebody touched lease or markers meanwhile: look again
         return ""
 
+    def _overtaken(self, field: str) -> StoreError:
+        return StoreError(
+            f"another sync wrote {_view(field)} into '{self._namespace}' at the same time",
+            "it may have read a newer warehouse than this one: run `syncer sync` again",
+        )
+
     def _marker(self, field: str) -> Marker | None:
         return read_marker(field, self._sessions[0].call("HGET", markers_key(self._namespace), field))
 
-    def send(self, field: str, batches: Iterable[Commands]) -> Iterator[tuple[int, int]]:
+    def send(self, field: str, batches: Iterable[Rows]) -> Iterator[tuple[int, int]]:
         """Sends batches under the lease of ``field``, renewing all leases; see ``Session.send``."""
         (session,) = self._sessions
         yield from session.send(self._fence(field), batches)
 
-    def write(self, field: str, *commands: Command, release: bool = False) -> None:
-        """Sends some commands under the lease of ``field``, then gives the lease back if ``release``."""
+    def mark(self, field: str, marker: Marker | None, *, release: bool = False) -> None:
+        """Sets the marker of ``field`` under its lease, or removes it; then gives the lease back if ``release``."""
+        key = markers_key(self._namespace)
+        args = ("HDEL", key, field) if marker is None else ("HSET", key, field, marker.to_bytes())
+        self._write(field, Command(args), release=release)
+
+    def check(self) -> None:
+        """Raises StoreError when what a run has found out about Redis may no longer hold; see ``ClusterWriter``."""
+
+    def _write(self, field: str, *commands: Command, release: bool = False) -> None:
         sent: Sequence[Command] = commands
         if release:
             self._held.remove(field)
@@ -147,7 +163,14 @@ class Writer:
 
     def renew(self) -> None:
         for field in self._held:
-            self.write(field)
+            self._write(field)
+
+    def _ours(self) -> Collection[str]:
+        """The fields whose lease may be ours."""
+        return self._held
+
+    def _give_back(self, field: str) -> None:
+        self._write(field, release=True)
 
     def wait_for_replicas(self, count: int, seconds: float) -> None:
         """Until ``count`` replicas have all that was written so far. Raises StoreError when they do not in time."""
@@ -187,7 +210,9 @@ class Writer:
             raise met[0]
 
     def _fence(self, field: str) -> Fence:
-        renewal = tuple(command("PEXPIRE", lease_key(self._namespace, held), _milliseconds()) for held in self._held)
+        renewal = tuple(
+            command("PEXPIRE", lease_key(self._namespace, held), lease_milliseconds()) for held in self._held
+        )
         return Fence(lease_key(self._namespace, field), self.token, renewal)
 
 
@@ -203,7 +228,7 @@ class _Together:
         return self._bytes
 
 
-class _Holder:
+class Holder:
     """Who holds a lease, in its own words."""
 
     def __init__(self, text: bytes) -> None:
@@ -238,5 +263,5 @@ def _view(field: str) -> str:
     return view_id(*split_field(field))
 
 
-def _milliseconds() -> int:
+def lease_milliseconds() -> int:
     return int(LEASE_SECONDS * 1000)

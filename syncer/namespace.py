@@ -8,8 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from syncer.cost import Memory
-from syncer.errors import NamespaceError, RegistryError, StoreError
-from syncer.keyspace import field_name, key_prefix, markers_key, registry_key
+from syncer.errors import NamespaceError, RegistryError, StoreError, StoreNotReadyError
+from syncer.keyspace import field_name, key_prefix, markers_key, registry_key, witness_key
+from syncer.layout import PLACES
 from syncer.marker import REVISION, Marker, read_marker
 from syncer.registry import Registry, from_document, missing, owner, revision, to_document
 from syncer.spool import BINARY, Spool, SpoolWriter
@@ -74,8 +75,11 @@ def publish_registry(store: Store, namespace: str, registry: Registry, target: s
 def _exchange(
     store: Store, namespace: str, before: bytes | None, document: bytes, wanted: Callable[[Mapping[bytes, bytes]], bool]
 ) -> None:
-    fields = {REVISION: revision(document).encode()}
-    if not store.exchange(registry_key(namespace), before, document, markers_key(namespace), fields, wanted):
+    def stamp(shown: bytes) -> bytes:
+        return revision(shown).encode()
+
+    key, beside = registry_key(namespace), markers_key(namespace)
+    if not store.exchange(key, before, document, beside, REVISION, stamp, wanted):
         raise StoreError(
             f"another sync published another registry in '{namespace}' at the same time",
             "run `syncer sync` again, from the newer state of the project",
@@ -114,38 +118,53 @@ def unserved(markers: Mapping[str, Marker], registry: Registry) -> list[str]:
 
 
 def read_back(store: Store, namespace: str, entity: str, field: str, path: Path) -> Spool:
-    """What Redis holds of a field, spooled to ``path``. Raises StoreRefusedError for a key that is no hash."""
+    """What Redis holds of a field, spooled to ``path``. Raises StoreRefusedError for a key that is no hash.
+
+    In a Cluster, a key that moves to a node that was scanned before would not be seen: so its slots must not change
+    hands meanwhile. Raises StoreNotReadyError when they do.
+    """
+    layout = store.layout()
     with SpoolWriter(path) as writer:
-        for keys in store.scan(key_prefix(namespace, entity)):
-            found = pa.array(store.field_of_each(keys, field), BINARY)
+        for keys, values in store.scan(key_prefix(namespace, entity), field):
+            found = pa.array(values, BINARY)
             writer.add(pa.array(keys, BINARY).filter(found.is_valid()), found.drop_null())
+    if store.layout() != layout:
+        raise StoreNotReadyError(
+            f"slots of the Redis Cluster at {store.address} moved while it was read back", "try again in a moment"
+        )
     return writer.spool
 
 
 def fingerprint(store: Store) -> str | None:
-    """What changes when Redis restarts, fails over or evicts keys; None when it does not say."""
+    """What changes when a primary restarts, fails over or evicts keys, or slots change hands; None: it does not say."""
     facts = store.info()
-    return f"{facts['run_id']}/{facts['evicted_keys']}" if facts else None
+    if facts is None:
+        return None
+    return "; ".join([*(f"{each['run_id']}/{each['evicted_keys']}" for each in facts), *map(str, store.layout())])
+
+
+def is_witnessed(store: Store, namespace: str, field: str, marker: Marker) -> bool:
+    """Whether each part of a Cluster has the sign of ``marker``; anywhere else the marker stands for itself."""
+    if not store.is_cluster:
+        return True
+    keys = [witness_key(namespace, place).encode() for place in PLACES]
+    return all(sign == marker.sign for sign in store.field_of_each(keys, field))
 
 
 def check_server(store: Store, *, allow_eviction: bool) -> None:
-    """Raises StoreError for a Redis that cannot be written to as it must be.
-
-    That is a Cluster, and one that may evict features: readers would take what it drops for entities without values.
-    """
-    store.check_writable()
-    facts = store.info() or {}
-    policy = str(facts.get("maxmemory_policy", ""))
-    if policy.startswith("allkeys") and facts.get("maxmemory") and not allow_eviction:
-        raise StoreError(
-            f"Redis at {store.address} evicts any key when its memory is full (maxmemory-policy {policy})",
-            "set maxmemory-policy noeviction, or accept missing features with --allow-eviction",
-        )
+    """Raises StoreError for a Redis that may evict features: readers would take them for entities without values."""
+    for facts in store.info() or []:
+        policy = str(facts.get("maxmemory_policy", ""))
+        if policy.startswith("allkeys") and facts.get("maxmemory") and not allow_eviction:
+            raise StoreError(
+                f"Redis at {store.address} evicts any key when its memory is full (maxmemory-policy {policy})",
+                "set maxmemory-policy noeviction, or accept missing features with --allow-eviction",
+            )
 
 
 def server_memory(store: Store) -> Memory:
     """How this server stores hashes; what it does not say (CONFIG, INFO) is taken as Redis is shipped."""
-    usual, facts = Memory(), store.info() or {}
+    usual, facts = Memory(), (store.info() or [{}])[0]
     value = compact_limit(store)
     entries = store.setting("hash-max-listpack-entries", "hash-max-ziplist-entries")
     old = str(facts.get("redis_version", "7")).partition(".")[0] < "7"

@@ -47,7 +47,7 @@ class StateFolder:
             if facts["token"] != token:
                 return "another run has written it since, or did not end"
             if facts["server"] != server:
-                return "Redis was restarted, has failed over, or has evicted keys"
+                return "Redis was restarted, has failed over, has evicted keys, or its slots changed hands"
             path = folder / f"{view}.{token}.online"
             path.unlink(missing_ok=True)
             os.link(self._folder / f"{view}.{token}.arrow", path)

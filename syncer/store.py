@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol, TypeVar
@@ -18,8 +19,10 @@ from redis.retry import Retry
 
 from syncer.connect import TIMEOUT_SECONDS, locate
 from syncer.errors import FencedError, StoreError, StoreRefusedError, StoreUnavailableError
+from syncer.failure import ELSEWHERE, moving
 from syncer.failure import refused as _refused
 from syncer.failure import translated as _translated
+from syncer.layout import Share, check_shares, own_share
 from syncer.resp import Replies, ReplyError, command, errors
 
 #: Keys asked for in one step of a scan, and commands in one pipeline of the paths that are not columnar.
@@ -91,22 +94,20 @@ class Store:
         if self._connected is not None:
             self._connected.close()
 
-    def check_writable(self) -> None:
-        """Raises StoreError for a Redis that is read from only: no fence keeps two runs apart in a Cluster."""
-        if self._place.kind == "cluster":
-            raise StoreError(
-                f"the Redis at {self.address} is a Cluster, which the syncer reads from but does not write to",
-                "sync into one primary or a Sentinel service, and give its URL: docs/guides/redis.md says why",
-            )
+    @property
+    def is_cluster(self) -> bool:
+        return self._place.kind == "cluster"
 
     def get(self, key: str) -> bytes | None:
-        with _translated(self.address, key):
-            value: bytes | None = self._client.get(key)
+        client = self._client
+        with _translated(self.address, key, in_cluster=self.is_cluster):
+            value: bytes | None = client.get(key)
             return value
 
     def hash_fields(self, key: str) -> dict[bytes, bytes]:
-        with _translated(self.address, key):
-            fields: dict[bytes, bytes] = self._client.hgetall(key)
+        client = self._client
+        with _translated(self.address, key, in_cluster=self.is_cluster):
+            fields: dict[bytes, bytes] = client.hgetall(key)
             return fields
 
     def exchange(
@@ -115,31 +116,47 @@ class Store:
         before: bytes | None,
         after: bytes,
         beside: str,
-        fields: Mapping[str, bytes],
+        field: str,
+        stamp: Callable[[bytes], bytes],
         wanted: Callable[[Mapping[bytes, bytes]], bool] = lambda _: True,
     ) -> bool:
-        """Sets ``key`` to ``after``, and ``fields`` of ``beside``, if ``key`` holds ``before``, ``after`` or nothing.
+        """Sets ``key`` to ``after``, and ``field`` of ``beside`` to its stamp.
 
-        Only if ``wanted``, which is asked with all fields of ``beside``. One transaction; nothing is sent that is there
-        already. False: it is wanted, and ``key`` holds something else.
+        Only if ``key`` holds ``before``, ``after`` or nothing, and only if ``wanted``, which is asked with all
+        fields of ``beside``; nothing is sent that is there already. One transaction, but in a Cluster, where ``key``
+        comes first and the stamp ends up as that of what ``key`` holds.
+        False: it is wanted, and ``key`` holds something else.
         """
+
+        def done(found: bytes | None, others: Mapping[bytes, bytes]) -> bool:
+            return (found == after and others.get(field.encode()) == stamp(after)) or not wanted(others)
 
         def exchanged(pipe: Any) -> bool:
             found, others = pipe.get(key), pipe.hgetall(beside)
-            same = found == after and all(others.get(name.encode()) == value for name, value in fields.items())
             pipe.multi()
-            if same or not wanted(others):
+            if done(found, others):
                 return True
             if found in (before, after, None):
-                pipe.set(key, after).hset(beside, mapping=fields)
+                pipe.set(key, after).hset(beside, field, stamp(after))
             return found in (before, after, None)
 
-        return self._transaction(exchanged, key, beside)
+        if not self.is_cluster:
+            return self._transaction(exchanged, key, beside)
+        if done(self.get(key), self.hash_fields(beside)):
+            return True
+        with _translated(self.address, key, in_cluster=True):
+            if not self._client.eval(_EXCHANGE, 1, key, after if before is None else before, after):
+                return False
+            held, stamped = self._client.get(key), None
+            while held is not None and held != stamped:  # another run may exchange it, and be done before our stamp
+                self._client.hset(beside, field, stamp(held))
+                held, stamped = self._client.get(key), held
+        return True
 
     def withdraw(self, key: str, expected: bytes, beside: str, alone: str) -> bool:
         """Deletes both keys, if ``key`` holds ``expected`` or nothing, and ``beside`` no field but ``alone``.
 
-        One transaction. False: they hold something else.
+        One transaction, but in a Cluster, where ``beside`` comes first. False: they hold something else.
         """
 
         def withdrawn(pipe: Any) -> bool:
@@ -149,79 +166,116 @@ class Store:
                 pipe.delete(key, beside)
             return as_expected
 
-        return self._transaction(withdrawn, key, beside)
+        if not self.is_cluster:
+            return self._transaction(withdrawn, key, beside)
+        with _translated(self.address, key, in_cluster=True):
+            if not self._client.eval(_WITHDRAW_FIELD, 1, beside, alone):
+                return False
+            return bool(self._client.eval(_WITHDRAW, 1, key, expected))
 
     def _transaction(self, step: Callable[[Any], bool], *keys: str) -> bool:
         """What ``step`` returns, which is repeated until nobody touches ``keys`` meanwhile."""
-        self.check_writable()
         with _translated(self.address, keys[0]):
             done: bool = self._client.transaction(step, *keys, value_from_callable=True)
             return done
 
+    def layout(self) -> tuple[Share, ...]:
+        """Which primary of a Cluster has which slots, as each says itself; of anything else, nothing.
+
+        Raises StoreNotReadyError where slots have no primary, or are on the move.
+        """
+        if not self.is_cluster:
+            return ()
+        sessions = self.sessions()
+        try:
+            shares = tuple(session.share() for session in sessions)
+        finally:
+            for session in sessions:
+                session.close()
+        check_shares(shares, self.address)
+        return tuple(sorted(shares, key=lambda share: share.node))
+
     def field_of_each(self, keys: Iterable[bytes], field: str | bytes) -> list[bytes | None]:
         """The value of ``field`` in each of ``keys``, None where there is none. Raises StoreRefusedError by key."""
-        return [value for some in _chunks(keys) for value in self._field_of(some, field)]
-
-    def _field_of(self, keys: Sequence[bytes], field: str | bytes) -> list[bytes | None]:
-        start, end = command("HGET", b"", field).split(b"$0\r\n\r\n")
-        request = b"".join([b"%b$%d\r\n%b\r\n%b" % (start, len(key), key, end) for key in keys])
+        if self.is_cluster:
+            with _translated(self.address, in_cluster=True), self._client.pipeline(transaction=False) as pipe:
+                for key in keys:
+                    pipe.hget(key, field)
+                found: list[bytes | None] = pipe.execute()
+                return found
         (session,) = self.sessions()
         try:
-            values = session.values(request, len(keys))
+            values = [value for some in _chunks(keys) for value in session.field_of_each(some, field)]
         except BaseException:
             session.close()
             raise
         session.give_back()
-        for key, value in zip(keys, values, strict=True):
-            if isinstance(value, ReplyError):
-                raise _refused(value, self.address, key)
         return values
 
-    def scan(self, prefix: str) -> Iterator[list[bytes]]:
-        """All keys that begin with ``prefix``, in lists of some thousands; a key may come twice (Redis SCAN)."""
-        pattern = "".join("\\" + char if char in "*?[]\\^" else char for char in prefix) + "*"
-        self.check_writable()
-        cursor = 0
-        while True:
-            with _translated(self.address):
-                cursor, keys = self._client.scan(cursor, match=pattern, count=CHUNK)
-            if keys:
-                yield keys
-            if cursor == 0:
-                return
+    def scan(self, prefix: str, field: str | bytes) -> Iterator[tuple[list[bytes], list[bytes | None]]]:
+        """All keys that begin with ``prefix``, on all primaries, some thousands at a time, and ``field`` of each.
 
-    def info(self) -> dict[str, Any] | None:
-        """What the server says of itself (Redis INFO); None when this user may not ask."""
+        A key may come twice (Redis SCAN).
+        """
+        for session in self.sessions():
+            try:
+                for keys in session.scan(prefix):
+                    yield keys, session.field_of_each(keys, field)
+            finally:
+                session.close()
+
+    def info(self) -> list[dict[str, Any]] | None:
+        """What each primary says of itself (Redis INFO); None when this user may not ask."""
         try:
-            with _translated(self.address):
-                facts: dict[str, Any] = self._client.info()
-                return facts
+            with _translated(self.address, in_cluster=self.is_cluster):
+                return [self._client.info(**where) for where in self._primaries()]
         except StoreRefusedError:
             return None
 
     def setting(self, *names: str) -> str | None:
         """The first of these settings that the server has (Redis CONFIG GET); None when this user may not ask."""
         try:
-            with _translated(self.address):
-                found = (self._client.config_get(name).get(name) for name in names)
+            with _translated(self.address, in_cluster=self.is_cluster):
+                where = self._primaries()[0]
+                found = (self._client.config_get(name, **where).get(name) for name in names)
                 return next((value.decode() if isinstance(value, bytes) else value for value in found if value), None)
         except StoreRefusedError:
             return None
 
+    def _primaries(self) -> list[dict[str, Any]]:
+        """For each primary, what sends a command of the client to it."""
+        if not self.is_cluster:
+            return [{}]
+        return [{"target_nodes": node} for node in sorted(self._client.get_primaries(), key=lambda node: node.name)]
+
     def sessions(self) -> list[Session]:
-        """A connection of one's own to every primary: one. To be closed by who asked."""
-        self.check_writable()
-        with _translated(self.address):
-            return [Session(self._client.connection_pool, self.address, fails_over=self._place.kind == "sentinel")]
+        """A connection of one's own to every primary. To be closed by who asked."""
+        client = self._client
+        with _translated(self.address, in_cluster=self.is_cluster):
+            if not self.is_cluster:
+                return [Session(client.connection_pool, self.address, fails_over=self._place.kind == "sentinel")]
+            client.nodes_manager.initialize()  # the primaries as they are now
+            sessions: list[Session] = []
+            try:
+                for where in self._primaries():
+                    node = where["target_nodes"]
+                    pool = client.get_redis_connection(node).connection_pool
+                    sessions.append(Session(pool, node.name, fails_over=True, in_cluster=True))
+            except BaseException:
+                for session in sessions:
+                    session.close()
+                raise
+            return sessions
 
 
 class Session:
     """One connection to one primary. When it breaks it stays broken: what was on its way is then unknown."""
 
-    def __init__(self, pool: Any, address: str, *, fails_over: bool = False) -> None:
+    def __init__(self, pool: Any, address: str, *, fails_over: bool = False, in_cluster: bool = False) -> None:
         """``fails_over``: a primary that is none any more has a successor, so that trying again makes sense."""
         self.address = address
         self._fails_over = fails_over
+        self._in_cluster = in_cluster
         self._pool = pool
         self._connection = pool.get_connection()
         self._connection.retry = Retry(NoBackoff(), 0)
@@ -236,15 +290,46 @@ class Session:
         """Leaves the connection to whoever is next; every reply must have been read."""
         self._pool.release(self._connection)
 
+    def share(self) -> Share:
+        """What this node of a Cluster has of it."""
+        return own_share(self.call("CLUSTER", "NODES").decode())
+
+    def scan(self, prefix: str) -> Iterator[list[bytes]]:
+        """All keys of this primary that begin with ``prefix``, in lists of some thousands (Redis SCAN)."""
+        pattern = "".join("\\" + char if char in "*?[]\\^" else char for char in prefix) + "*"
+        cursor = b"0"
+        while True:
+            cursor, keys = self.call("SCAN", cursor, "MATCH", pattern, "COUNT", CHUNK)
+            if keys:
+                yield keys
+            if cursor == b"0":
+                return
+
+    def field_of_each(self, keys: Sequence[bytes], field: str | bytes) -> list[bytes | None]:
+        """The value of ``field`` in each of ``keys``, in one request. Raises StoreRefusedError by key."""
+        start, end = command("HGET", b"", field).split(b"$0\r\n\r\n")
+        values = self.values(b"".join([b"%b$%d\r\n%b\r\n%b" % (start, len(key), key, end) for key in keys]), len(keys))
+        for key, value in zip(keys, values, strict=True):
+            if isinstance(value, ReplyError):
+                raise self.refused(value, key)
+        return values
+
     def values(self, request: bytes, count: int) -> list[Any]:
         """Sends ``count`` prebuilt commands that are answered by one bulk string each; see ``resp.Replies.values``."""
-        with _translated(self.address):
+        with self._translated():
             self._connection.send_packed_command([self._same(request)], check_health=False)
             return self._replies.values(count)
 
     def call(self, *args: bytes | str | int) -> Any:
         """One command, its reply as the client's library reads it."""
-        with _translated(self.address, str(args[1]) if len(args) > 1 else None):
+        return self._call(str(args[1]) if len(args) > 1 else None, *args)
+
+    def evaluate(self, script: str, keys: Sequence[str], *args: bytes | str | int) -> Any:
+        """What a script returns; the node must have all of ``keys``."""
+        return self._call(keys[0], "EVAL", script, len(keys), *keys, *args)
+
+    def _call(self, key: str | None, *args: bytes | str | int) -> Any:
+        with self._translated(key):
             self._connection.send_packed_command([self._same(command(*args))], check_health=False)
             return self._connection.read_response()
 
@@ -260,47 +345,64 @@ class Session:
         tail = b"".join(fence.renewal) + command("EXEC")
         sent: tuple[Commands, int] | None = None
         for batch in batches:
-            self._send(head)
+            self.submit(head)
             buffer = batch.commands()
             if sent:
                 yield self._executed(*sent, len(fence.renewal))
             self._begun(fence)
-            self._send(buffer, tail)
+            self.submit(buffer, tail)
             sent = batch, len(buffer)
         if sent:
             yield self._executed(*sent, len(fence.renewal))
 
     def _begun(self, fence: Fence) -> None:
         """Raises unless the fence stands and a transaction was begun: without one, rows would be executed at once."""
-        stands = self._lines(3)
+        stands = self.lines(3)
         if refused := errors(stands):
-            raise _refused(refused[0][1], self.address, fence.key)
+            raise self.refused(refused[0][1], fence.key)
         if stands != [b"+OK", b":1", b"+OK"]:
-            raise _fenced(self.address)
+            raise self.fenced()
 
     def _executed(self, batch: Commands, size: int, renewals: int) -> tuple[int, int]:
-        queued = self._lines(batch.rows + renewals)
-        (result,) = self._lines(1)
+        queued = self.lines(batch.rows + renewals)
+        (result,) = self.lines(1)
         if result == b"*-1":
-            raise _fenced(self.address)
+            raise self.fenced()
         # A command that is refused outright (rights, memory) stops the transaction; a key of another type does not.
-        refused = errors(queued) if result.startswith(b"-") else errors(self._lines(batch.rows + renewals))
+        refused = errors(queued) if result.startswith(b"-") else errors(self.lines(batch.rows + renewals))
         if refused or result.startswith(b"-"):
             index, words = refused[0] if refused else (batch.rows, result[1:].decode(errors="replace"))
-            if self._fails_over and words.startswith("READONLY"):
-                raise StoreUnavailableError(
-                    f"the primary of {self.address} has become a replica", "try again in a moment"
-                )
-            raise _refused(words, self.address, _key_of(batch, index))
+            raise self.refused(words, key_of(batch, index))
         return batch.rows, size
 
-    def _send(self, *buffers: bytes | memoryview) -> None:
-        with _translated(self.address):
+    def submit(self, *buffers: bytes | memoryview) -> None:
+        """Sends prebuilt commands, whose replies are to be read by ``lines``."""
+        with self._translated():
             self._connection.send_packed_command([self._same(buffer) for buffer in buffers], check_health=False)
 
-    def _lines(self, count: int) -> list[bytes]:
-        with _translated(self.address):
+    def lines(self, count: int) -> list[bytes]:
+        """The next lines of replies."""
+        with self._translated():
             return self._replies.lines(count)
+
+    def refused(self, words: str, key: str | bytes | None = None) -> StoreError:
+        """The error for what Redis said, with or without the '-' before it; ``key``: what it was about."""
+        words = words.lstrip("-").strip()
+        if self._fails_over and words.startswith("READONLY"):
+            return StoreUnavailableError(f"the primary of {self.address} has become a replica", "try again in a moment")
+        if self._in_cluster and (words.startswith(_MOVING) or ELSEWHERE in words):
+            return moving(self.address, words)
+        return _refused(words, self.address, key)
+
+    def fenced(self) -> FencedError:
+        """The error for a fence that has fallen."""
+        return FencedError(
+            f"another run has taken over, or Redis at {self.address} was emptied; this one has written nothing since",
+            "run `syncer sync` again",
+        )
+
+    def _translated(self, key: str | None = None) -> AbstractContextManager[None]:
+        return _translated(self.address, key, in_cluster=self._in_cluster)
 
     def _same(self, buffer: _Buffer) -> _Buffer:
         """``buffer``, if the connection is still the first one: the library would make another without a word."""
@@ -316,18 +418,35 @@ class Session:
         return chunk
 
 
-def _key_of(batch: Commands, index: int) -> bytes | str | None:
+def key_of(batch: Commands, index: int) -> bytes | str | None:
+    """The key of a row of ``batch``, None for none of them."""
     if index >= batch.rows:
         return None
     key = batch.keys[index]
     return key.as_py() if hasattr(key, "as_py") else str(key)
 
 
-def _fenced(address: str) -> FencedError:
-    return FencedError(
-        f"another run has taken over, or Redis at {address} was emptied; this one has written nothing since",
-        "run `syncer sync` again",
-    )
+#: How a node answers for slots that it does not have, or no longer, or for which it waits.
+_MOVING = ("MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN")
+
+#: What a Cluster executes in place of transactions, on one key each.
+_EXCHANGE = """
+local found = redis.call('GET', KEYS[1])
+if found and found ~= ARGV[1] and found ~= ARGV[2] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2])
+return 1
+"""
+_WITHDRAW = """
+local found = redis.call('GET', KEYS[1])
+if found and found ~= ARGV[1] then return 0 end
+redis.call('DEL', KEYS[1])
+return 1
+"""
+_WITHDRAW_FIELD = """
+if redis.call('HLEN', KEYS[1]) > redis.call('HEXISTS', KEYS[1], ARGV[1]) then return 0 end
+redis.call('DEL', KEYS[1])
+return 1
+"""
 
 
 def _chunks(items: Iterable[_Item]) -> Iterator[list[_Item]]:

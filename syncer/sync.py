@@ -21,11 +21,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal
 
+from syncer.cluster import ClusterWriter
 from syncer.declarations import DeclaredView
-from syncer.encode import Encoded, Encoder, Removed
+from syncer.encode import Encoded, Encoder, Removed, Rows
 from syncer.errors import DataError, FencedError, StoppedError, StoreNotReadyError, StoreUnavailableError
 from syncer.feature import view_id
-from syncer.keyspace import markers_key, split_field
+from syncer.keyspace import split_field
 from syncer.lease import Writer
 from syncer.marker import Marker
 from syncer.mirror import Comparison, Difference, empty_spool
@@ -35,6 +36,7 @@ from syncer.namespace import (
     check_server,
     claim,
     fingerprint,
+    is_witnessed,
     publish_registry,
     read_back,
     read_markers,
@@ -45,7 +47,7 @@ from syncer.patience import Patience
 from syncer.registry import Registry
 from syncer.spool import Spool
 from syncer.state import StateFolder, workspace
-from syncer.store import Command, Store
+from syncer.store import Store
 from syncer.warehouse import Latest, Warehouse
 
 logger = logging.getLogger(__name__)
@@ -290,7 +292,7 @@ class _Run:
         left, tokens, patience = dict(wanted), list[str](), self.patience()
         while left:
             try:
-                with Writer(self.store, self.namespace, tokens, self.stopped) as writer:
+                with self._writer()(self.store, self.namespace, tokens, self.stopped) as writer:
                     tokens.append(writer.token)
                     for planned in self._plan_under(writer, left, seen):
                         if self.stopped():
@@ -304,6 +306,9 @@ class _Run:
                 # What was on its way is unknown now, and Redis may have lost rows: begin again, from what it holds.
                 patience.bear(error)
 
+    def _writer(self) -> type[Writer]:
+        return ClusterWriter if self.store.is_cluster else Writer
+
     def _lost(
         self, wanted: Mapping[str, Latest | None], seen: Mapping[str, Marker], tokens: Collection[str]
     ) -> dict[str, Latest | None]:
@@ -313,8 +318,11 @@ class _Run:
             field: latest
             for field, latest in wanted.items()
             if latest
-            and ((marker := now.get(field)) is None or marker.token not in tokens)
-            and (marker is None or (field in seen and marker.token == seen[field].token))
+            and (
+                (marker := now.get(field)) is None
+                or (field in seen and marker.token == seen[field].token)
+                or (marker.token in tokens and not is_witnessed(self.store, self.namespace, field, marker))
+            )
         }
 
     def _plan_under(
@@ -325,7 +333,9 @@ class _Run:
             before = seen.get(field)
             held[field] = latest, writer.acquire(field, [before.token] if before else [])
         with writer.keep():
-            return self.planned(held)
+            found = self.planned(held)
+        writer.check()
+        return found
 
     def planned(self, wanted: Mapping[str, tuple[Latest | None, Marker | None]]) -> list[Planned]:
         """The difference of each field, from its marker. Raises DataError when a guard refuses one of them."""
@@ -361,6 +371,8 @@ class _Run:
             reason = "it has no marker"
         elif server is None:
             reason = "Redis does not say whether it has evicted keys (INFO)"
+        elif not is_witnessed(self.store, self.namespace, field, marker):
+            reason = "a part of the Cluster was lost or restored since, or the last run did not end"
         elif self.states:
             remembered = self.states.load(view_id(*split_field(field)), marker.token, server, self.folder)
             if isinstance(remembered, Spool):
@@ -386,7 +398,7 @@ class _Run:
         changes = todo.writes.rows + todo.removals.rows
         if changes:
             opened = replace(planned.before or Marker(entity=planned.entity), state="open", token=writer.token)
-            writer.write(field, self._marker(field, opened))
+            writer.mark(field, opened)
         rows = size = 0
         for portion_rows, portion_size in writer.send(field, self._portions(field, todo)):
             rows, size = rows + portion_rows, size + portion_size
@@ -401,7 +413,7 @@ class _Run:
         if self.terms.wait_replicas:
             writer.wait_for_replicas(self.terms.wait_replicas, REPLICA_SECONDS)
         if latest is None:
-            writer.write(field, Command(("HDEL", markers_key(self.namespace), field)), release=True)
+            writer.mark(field, None, release=True)
         else:
             complete = Marker(
                 state="done",
@@ -415,7 +427,7 @@ class _Run:
                 message_bytes=latest.spool.bytes - latest.spool.key_bytes,
                 complete_through=latest.view.highest_number,
             )
-            writer.write(field, self._marker(field, complete), release=True)
+            writer.mark(field, complete, release=True)
             self._save(planned, writer.token, latest.spool)
         return ViewSynced(
             view=planned.view,
@@ -429,20 +441,20 @@ class _Run:
             longest=planned.longest,
         )
 
-    def _portions(self, field: str, todo: Difference) -> Iterator[Encoded | Removed]:
+    def _portions(self, field: str, todo: Difference) -> Iterator[Rows]:
         """The changes in transactions, writes first, no faster than the terms allow; an end when told to stop."""
         rows, pause, due = TRANSACTION_ROWS, 0.0, time.monotonic()
         if self.terms.max_rows_per_second:
             rows, pause = min(rows, self.terms.max_rows_per_second // 10 + 1), 1 / self.terms.max_rows_per_second
         name = field.encode()
-        writes: Iterator[Encoded | Removed] = (
+        writes: Iterator[Rows] = (
             portion
             for batch in todo.writes.batches()
             for portion in Encoded(keys=batch.column(0), field=name, messages=batch.column(1)).portions(
                 rows, TRANSACTION_BYTES
             )
         )
-        removals: Iterator[Encoded | Removed] = (
+        removals: Iterator[Rows] = (
             portion
             for batch in todo.removals.batches()
             for portion in Removed(keys=batch.column(0), field=name).portions(rows)
@@ -453,9 +465,6 @@ class _Run:
             time.sleep(max(0.0, due - time.monotonic()))
             due = max(due, time.monotonic()) + portion.rows * pause
             yield portion
-
-    def _marker(self, field: str, marker: Marker) -> Command:
-        return Command(("HSET", markers_key(self.namespace), field, marker.to_bytes()))
 
     def _save(self, planned: Planned, token: str, online: Spool) -> None:
         if self.states and planned.server:

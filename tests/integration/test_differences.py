@@ -252,7 +252,7 @@ def test_the_lease_is_given_back(shop: Shop, server: Any) -> None:
 
 
 def test_the_lease_of_a_process_that_is_gone_is_taken_at_once(shop: Shop, server: Any) -> None:
-    gone = json.loads(lease._Holder.own()) | {"pid": 2**22 + 1}
+    gone = json.loads(lease.Holder.own()) | {"pid": 2**22 + 1}
     server.hset("shop_dev:#lease:orders:1", "0123456789abcdef", json.dumps(gone))
     shop.syncer("sync")
     assert_mirrored(shop)

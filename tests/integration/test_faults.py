@@ -48,21 +48,6 @@ def runs(shop: Shop) -> Runs:
     return made
 
 
-def during(runs: Runs, event: Callable[[], Any], **options: Any) -> list[Any]:
-    """A run with ``event`` after its third transaction."""
-    transactions = 0
-
-    def progress(*_: Any) -> None:
-        nonlocal transactions
-        transactions += 1
-        if transactions == 3:
-            event()
-
-    done = runs.sync(progress=progress, **options)
-    assert transactions >= 3
-    return done
-
-
 # --- processes that end
 
 
@@ -90,7 +75,7 @@ def test_a_run_that_was_stopped_wakes_up_after_another_one_and_writes_nothing(sh
 def test_told_to_stop_a_run_ends_between_transactions_and_the_next_one_sends_the_rest(runs: Runs) -> None:
     told: list[int] = []
     with pytest.raises(StoppedError, match=r"stopped in visits.v1 after \d+ of \d+ changes"):
-        during(runs, lambda: told.append(1), stopped=lambda: bool(told))
+        runs.sync_with(lambda: told.append(1), stopped=lambda: bool(told))
     rest = {view.view: view for view in runs.sync()}["visits.v1"]
     assert rest.read_back is None
     assert 0 < rest.written < 170
@@ -136,7 +121,7 @@ def test_told_to_stop_while_it_removes(runs: Runs) -> None:
 
 def test_redis_is_flushed_in_the_middle(runs: Runs) -> None:
     with redis.Redis.from_url(runs.url) as server:
-        during(runs, server.flushall)  # by then, two of the views were done
+        runs.sync_with(server.flushall)  # by then, two of the views were done
     runs.assert_exact()
 
 
@@ -165,14 +150,14 @@ def test_redis_is_killed_and_comes_back_in_the_middle(keep: bool, own: EmbeddedS
         own.stop()
         threading.Timer(0.3, own.start).start()
 
-    done = {view.view: view for view in during(runs, restart)}
+    done = {view.view: view for view in runs.sync_with(restart)}
     assert done["visits.v1"].read_back
     runs.assert_exact()
 
 
 def test_redis_stays_away(own: EmbeddedServer, runs: Runs) -> None:
     with pytest.raises(StoreUnavailableError, match="there is no Redis"):
-        during(runs, own.stop, deadline=0.5)
+        runs.sync_with(own.stop, deadline=0.5)
     own.start()
     runs.sync()
     runs.assert_exact()
@@ -181,7 +166,7 @@ def test_redis_stays_away(own: EmbeddedServer, runs: Runs) -> None:
 def test_memory_is_full(own: EmbeddedServer, runs: Runs) -> None:
     with redis.Redis.from_url(own.url) as server:
         with pytest.raises(StoreRefusedError, match="OOM"):
-            during(runs, lambda: server.config_set("maxmemory", 1))
+            runs.sync_with(lambda: server.config_set("maxmemory", 1))
         server.config_set("maxmemory", 0)
     runs.sync()
     runs.assert_exact()
@@ -208,7 +193,7 @@ def test_the_primary_becomes_a_replica(own: EmbeddedServer, runs: Runs) -> None:
     with redis.Redis.from_url(own.url) as server:
         server.config_set("replica-serve-stale-data", "yes")
         with pytest.raises(StoreRefusedError, match="READONLY"):
-            during(runs, lambda: server.execute_command("REPLICAOF", "127.0.0.1", "1"))
+            runs.sync_with(lambda: server.execute_command("REPLICAOF", "127.0.0.1", "1"))
         server.execute_command("REPLICAOF", "NO", "ONE")
     runs.sync()
     runs.assert_exact()
@@ -217,7 +202,7 @@ def test_the_primary_becomes_a_replica(own: EmbeddedServer, runs: Runs) -> None:
 def test_rights_are_taken_away_half_way(own: EmbeddedServer, runs: Runs) -> None:
     with redis.Redis.from_url(own.url) as server:
         with pytest.raises(StoreRefusedError, match="no permission"):
-            during(runs, lambda: server.execute_command("ACL", "SETUSER", "default", "-hset"))
+            runs.sync_with(lambda: server.execute_command("ACL", "SETUSER", "default", "-hset"))
         server.execute_command("ACL", "SETUSER", "default", "+hset")
     runs.sync()
     runs.assert_exact()
@@ -286,7 +271,7 @@ def test_a_slow_connection_is_only_slow(runs: Runs) -> None:
 
 def test_dbt_replaces_the_view_during_a_run(runs: Runs) -> None:
     """The file is free as soon as the rows are read; what is written is the warehouse as it was then."""
-    during(runs, lambda: runs.change(5))
+    runs.sync_with(lambda: runs.change(5))
     done = {view.view: view for view in runs.sync()}
     assert done["visits.v1"].written
     runs.assert_exact()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Timer
 
 from redis.crc import key_slot
 
@@ -31,6 +32,17 @@ class Cluster:
         self.wait()
         self.url = f"redis+cluster://{HOST}:{self.ports[0]},{HOST}:{self.ports[1]}"
 
+    def add_replica(self, primary: int, free_port: Callable[[], int]) -> int:
+        """The port of a new node that follows ``primary``."""
+        port = _free_with_bus(free_port)
+        self.processes.start(port, "cluster-enabled yes", "cluster-node-timeout 2000", "repl-diskless-sync-delay 0")
+        id_ = client(primary).execute_command("CLUSTER", "MYID").decode()
+        client(port).execute_command("CLUSTER", "MEET", HOST, primary)
+        wait_until(lambda: any(each.startswith(f"{HOST}:{primary}") for each in client(port).cluster("nodes")))
+        wait_until(lambda: bool(client(port).execute_command("CLUSTER", "REPLICATE", id_)))
+        wait_until(lambda: client(port).info("replication").get("master_link_status") == "up")
+        return port
+
     def wait(self) -> None:
         """Until every node knows of every slot."""
         wait_until(self._agree)
@@ -50,21 +62,29 @@ class Cluster:
         return next(port for number, port in enumerate(self.ports) if slot < self._share(number)[1])
 
     @contextmanager
-    def moved(self, key: str, target: int, *, finish: bool) -> Iterator[None]:
-        """What is in the slot of ``key`` is at ``target`` inside the block, and the slot too if ``finish``."""
+    def moved(self, key: str, target: int, *, finish: bool, after: float = 0.0) -> Iterator[None]:
+        """What is in the slot of ``key`` is at ``target`` inside the block, and the slot too if ``finish``.
+
+        ``after``: seconds until it is; the block is entered at once.
+        """
         slot, source = key_slot(key.encode()), self.port_of(key)
         self._begin(slot, source, target)
         _migrate(slot, source, target)
         if finish:
-            self._settle(slot, source, target, owner=target)
+            settle = Timer(after, self._settle, [slot, source, target], {"owner": target})
+            settle.start()
+            if not after:
+                settle.join()
         try:
             yield
         finally:
             if finish:
+                settle.join()
                 self._begin(slot, target, source)
             else:
                 client(source).execute_command("CLUSTER", "SETSLOT", slot, "STABLE")
             _migrate(slot, target, source)
+            client(target).execute_command("CLUSTER", "SETSLOT", slot, "STABLE")  # settling would leave it importing
             self._settle(slot, source, target, owner=source)
 
     def _begin(self, slot: int, source: int, target: int) -> None:

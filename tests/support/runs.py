@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import redis
 
 from syncer import lease, state, sync
 from syncer.declarations import read_declarations
 from syncer.errors import StoreError
+from syncer.keyspace import witness_key
+from syncer.layout import PLACES
 from syncer.manifest import load_manifest
 from syncer.registry import load_registry
 from syncer.spool import SpoolWriter
@@ -86,18 +87,39 @@ class Runs:
         """Redis is the warehouse: by verify, by its markers, and nothing else is there."""
         with closing(Store(self.url)) as store:
             found = self.verify(store)
-        assert not [view for view in found if view.differences], found
-        with redis.Redis.from_url(self.url, decode_responses=True) as client:
-            markers = client.hgetall(f"{NAMESPACE}:#markers")
-            assert all('"state": "done"' in text for field, text in markers.items() if field[0] != "#"), markers
-            keys = set(client.scan_iter())
+            assert not [view for view in found if view.differences], found
+            markers = store.hash_fields(f"{NAMESPACE}:#markers")
+            assert all(b'"state": "done"' in text for field, text in markers.items() if field[:1] != b"#"), markers
+            keys = {key.decode() for key in dumps(store)}
+            own = {f"{NAMESPACE}:#markers", f"{NAMESPACE}:#registry"}
+            own |= {witness_key(NAMESPACE, place) for place in PLACES} if store.is_cluster else set()
         with duckdb.connect(str(self.folder / "shop.duckdb"), read_only=True) as connection:
             connection.execute(f"set TimeZone = 'UTC'; set variable feature_warehouse_now = '{AS_OF.isoformat()}'")
             customers = "select customer_id from latest_orders_v1 union select customer_id from latest_visits_v1"
             entities = {f"{NAMESPACE}:customer:{key}" for (key,) in connection.execute(customers).fetchall()}
             items = connection.execute("select warehouse || '|' || sku from latest_stock_v1").fetchall()
             entities |= {f"{NAMESPACE}:item:{key}" for (key,) in items}
-        assert keys == entities | {f"{NAMESPACE}:#markers", f"{NAMESPACE}:#registry"}, keys ^ entities
+        assert keys == entities | own, keys ^ entities ^ own
+
+    def sync_with(self, event: Callable[[], Any], **options: Any) -> list[ViewSynced]:
+        """A run with ``event`` after its third transaction."""
+        transactions = 0
+
+        def progress(*_: Any) -> None:
+            nonlocal transactions
+            transactions += 1
+            if transactions == 3:
+                event()
+
+        done = self.sync(progress=progress, **options)
+        assert transactions >= 3
+        return done
+
+
+def dumps(store: Store) -> dict[bytes, bytes]:
+    """All that is in Redis, on all primaries."""
+    client: Any = store._client
+    return {key: client.dump(key) for key in client.scan_iter()}
 
 
 def say(words: str) -> None:
@@ -133,8 +155,8 @@ class Seams:
     def __init__(self, at: int, action: Callable[[], object]) -> None:
         self.passed, self._at, self._action = 0, at, action
         for owner, name in (
-            (Session, "_send"),
-            (Session, "_lines"),
+            (Session, "submit"),
+            (Session, "lines"),
             (Session, "call"),
             (SpoolWriter, "add"),
             (os, "replace"),
@@ -148,7 +170,7 @@ class Seams:
 
         def stepped(*args: Any, **kwargs: Any) -> Any:
             self._pass()
-            if name == "_send" and self.passed == self._at - 1:
+            if name == "submit" and self.passed == self._at - 1:
                 session, *buffers = args  # half of what was to be sent arrives
                 whole = b"".join(bytes(buffer) for buffer in buffers)
                 session._connection._sock.sendall(whole[: len(whole) // 2])
@@ -239,11 +261,11 @@ def stopped_and_woken(runs: Runs, points: int) -> None:
             assert os.WIFSTOPPED(status), f"run {number} ended by itself: {status}"
             runs.change(3 + 2 * number)
             assert ended(forked(runs.sync)) == 0
-            with redis.Redis.from_url(runs.url) as client:
-                before = {key: client.dump(key) for key in client.scan_iter()}
+            with closing(Store(runs.url)) as store:
+                before = dumps(store)
                 os.kill(sleeper, signal.SIGCONT)
                 refused += ended(sleeper) == 1
-                assert {key: client.dump(key) for key in client.scan_iter()} == before
+                assert dumps(store) == before
         except BaseException:
             with suppress(ProcessLookupError):
                 os.kill(sleeper, signal.SIGKILL)  # it holds our stderr, which somebody reads to its end
