@@ -24,7 +24,7 @@ from typing import Literal
 from syncer.cluster import ClusterWriter
 from syncer.declarations import DeclaredView
 from syncer.encode import Encoded, Encoder, Removed, Rows
-from syncer.errors import DataError, FencedError, StoppedError, StoreNotReadyError, StoreUnavailableError
+from syncer.errors import DataError, FencedError, StoppedError, StoreError, StoreNotReadyError, StoreUnavailableError
 from syncer.feature import view_id
 from syncer.keyspace import split_field
 from syncer.lease import Writer
@@ -289,7 +289,7 @@ class _Run:
 
     def mirror(self, wanted: Mapping[str, Latest | None], seen: Mapping[str, Marker]) -> Iterator[ViewSynced]:
         """Mirrors fields; None empties one. After a lost connection, goes on with what is left until the deadline."""
-        left, tokens, patience = dict(wanted), list[str](), self.patience()
+        left, tokens, patience, loss = dict(wanted), list[str](), self.patience(), self.patience()
         while left:
             try:
                 with self._writer()(self.store, self.namespace, tokens, self.stopped) as writer:
@@ -305,6 +305,16 @@ class _Run:
             except (StoreUnavailableError, FencedError) as error:
                 # What was on its way is unknown now, and Redis may have lost rows: begin again, from what it holds.
                 patience.bear(error)
+            else:
+                if left:
+                    loss.bear(self._losing(left))
+
+    def _losing(self, fields: Collection[str]) -> StoreError:
+        views = ", ".join(view_id(*split_field(field)) for field in fields)
+        return StoreError(
+            f"Redis at {self.store.address} loses what is written: {views}",
+            "does it evict keys, or does something empty it?",
+        )
 
     def _writer(self) -> type[Writer]:
         return ClusterWriter if self.store.is_cluster else Writer

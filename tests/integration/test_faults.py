@@ -7,8 +7,12 @@ looks for stray keys. `tests/support/runs.py` has the runs that are killed and s
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import random
 import re
 import resource
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -26,10 +30,11 @@ from syncer import lease, sync
 from syncer.errors import StoppedError, StoreError, StoreRefusedError, StoreUnavailableError, WarehouseLockedError
 from syncer.server import EmbeddedServer
 from syncer.store import Store
+from tests.support.processes import Processes, client
 from tests.support.projects import ROOT
 from tests.support.proxy import Proxy
 from tests.support.runs import Runs
-from tests.support.shop import Shop
+from tests.support.shop import VISITS, Shop
 
 
 @pytest.fixture(autouse=True)
@@ -189,6 +194,85 @@ def test_a_redis_that_evicts_is_refused_or_read_back(own: EmbeddedServer, runs: 
     runs.assert_exact()
 
 
+def test_keys_are_evicted_in_the_middle(own: EmbeddedServer, runs: Runs) -> None:
+    with redis.Redis.from_url(own.url) as server:
+
+        def starve() -> None:
+            server.config_set("maxmemory", server.info("memory")["used_memory"] - 10_000)
+            with contextlib.suppress(redis.RedisError):
+                server.set("another", "x")
+            server.config_set("maxmemory", "1gb")
+            server.delete("another")
+
+        server.config_set("maxmemory-policy", "allkeys-random")
+        server.config_set("maxmemory", "1gb")
+        runs.sync_with(starve, allow_eviction=True)
+        evicted = server.info("stats")["evicted_keys"]
+        assert evicted
+        runs.sync(allow_eviction=True)
+        runs.assert_exact()
+
+        # Of a memory that is always too small a run says so, or leaves it to the next one; it does not go on for ever.
+        runs.change(3)
+        server.config_set("maxmemory", server.info("memory")["used_memory"] - 30_000)
+        with contextlib.suppress(StoreError):
+            runs.sync(allow_eviction=True, deadline=1)
+        assert server.info("stats")["evicted_keys"] > evicted
+        server.config_set("maxmemory", "1gb")
+        runs.sync(allow_eviction=True)
+        runs.assert_exact()
+
+
+def test_what_is_lost_again_and_again_is_given_up(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = sync._Run._apply
+
+    def emptied(*args: Any) -> Any:
+        result = done(*args)
+        with redis.Redis.from_url(runs.url) as server:
+            server.hdel("shop_dev:#markers", "visits:1")
+        return result
+
+    monkeypatch.setattr(sync._Run, "_apply", emptied)
+    with pytest.raises(StoreError, match=r"loses what is written: .*visits\.v1"):
+        runs.sync(deadline=0.5)
+
+
+def test_a_redis_that_loads_its_data_is_waited_for(runs: Runs, tmp_path: Path, free_port: Callable[[], int]) -> None:
+    """At the first contact, and in the middle of a run."""
+    processes, port = Processes(tmp_path), free_port()
+
+    def answer() -> bytes:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 5) as connection:
+            connection.sendall(b"PING\r\n")
+            return connection.recv(64)
+        return b""
+
+    def restart() -> None:
+        server.save()
+        processes.kill(port)
+        threading.Thread(target=processes.restart, args=[port]).start()
+        while not (said := answer()):
+            time.sleep(0.005)
+        assert said.startswith(b"-LOADING")
+
+    try:
+        processes.start(port, "key-load-delay 3000")  # microseconds for each key
+        server = client(port)
+        for number in range(40):  # while it loads, a Redis listens once in 2 MB
+            server.set(f"filler:{number}", random.randbytes(200_000))
+        runs.url = f"redis://127.0.0.1:{port}/0"
+        runs.sync()
+        runs.change(3)
+        restart()
+        assert all(view.read_back for view in runs.sync())
+        runs.change(4)
+        assert {view.view: view for view in runs.sync_with(restart)}["visits.v1"].read_back
+        server.delete(*(f"filler:{number}" for number in range(40)))
+        runs.assert_exact()
+    finally:
+        processes.stop()
+
+
 def test_the_primary_becomes_a_replica(own: EmbeddedServer, runs: Runs) -> None:
     with redis.Redis.from_url(own.url) as server:
         server.config_set("replica-serve-stale-data", "yes")
@@ -275,6 +359,36 @@ def test_dbt_replaces_the_view_during_a_run(runs: Runs) -> None:
     done = {view.view: view for view in runs.sync()}
     assert done["visits.v1"].written
     runs.assert_exact()
+
+
+def test_a_real_dbt_run_replaces_the_view_during_a_run(shop: Shop, runs: Runs) -> None:
+    """It gets the file while rows are sent; the next run waits until it has given it back."""
+    slow = "where (select sum(hash(i)) from range(30_000_000) as r(i)) is not null"
+    shop.write("models/visits_v1.sql", VISITS.rstrip() + f"\n{slow}\n")
+    command = [sys.executable, "-m", "dbt.cli.main", "--quiet", "run", "--select", "visits", "--profiles-dir", "."]
+    started: list[subprocess.Popen[bytes]] = []
+
+    def run() -> None:
+        started.append(subprocess.Popen(command, cwd=shop.folder, stdout=subprocess.DEVNULL))
+        while not locked(shop.database):
+            assert started[0].poll() is None
+            time.sleep(0.02)
+
+    runs.sync_with(run)
+    done = {view.view: view for view in runs.sync()}
+    assert started[0].wait() == 0
+    assert done["visits.v1"].rows == 2
+    assert done["visits.v1"].removed
+    runs.assert_exact()
+
+
+def locked(database: Path) -> bool:
+    """Whether another process holds the file; asked of the system (F_GETLK), since DuckDB would lock it to find out."""
+    layout = "hhqqi"
+    with open(database, "rb") as file:
+        found = fcntl.fcntl(file, fcntl.F_GETLK, struct.pack(layout, fcntl.F_WRLCK, 0, 0, 0, 0))
+    kind: int = struct.unpack(layout, found)[0]
+    return kind != fcntl.F_UNLCK
 
 
 def test_a_locked_warehouse_is_waited_for(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:

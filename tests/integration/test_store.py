@@ -77,6 +77,21 @@ def test_a_batch_without_memory_for_it_is_not_begun(
         assert store.field_of_each([b"k:0"], b"f:1") == [None]
 
 
+def test_memory_that_is_full_in_the_middle_of_a_transaction_undoes_it(free_port: Callable[[], int]) -> None:
+    rows = 100
+    keys = [f"k:{number}".encode() for number in range(rows)]
+    large = Encoded(keys=pa.array(keys, BINARY), field=b"f:1", messages=pa.array([b"m" * 10_000] * rows, BINARY))
+    with EmbeddedServer(port=free_port()) as server, closing(Store(server.url)) as store:
+        (session,) = store.sessions()
+        session.call("HSET", FENCE.key, FENCE.token, "us")
+        with redis.Redis.from_url(server.url) as other:
+            other.config_set("maxmemory", other.info("memory")["used_memory"] + 500_000)
+        with pytest.raises(StoreRefusedError, match=r"refused the key k:[1-9]\d*: OOM"):
+            list(session.send(FENCE, [large]))
+        session.close()
+        assert store.field_of_each(keys, b"f:1") == [None] * rows
+
+
 @pytest.mark.parametrize("fallen", [("DEL", "lease"), ("FLUSHALL",), ("RENAME", "lease", "elsewhere")])
 @pytest.mark.parametrize("after", [0, 1, 2])
 def test_once_the_fence_has_fallen_nothing_is_executed(

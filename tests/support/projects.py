@@ -20,6 +20,7 @@ PROFILE = """
       path: {path}
       threads: 2
       keep_open: false
+      retries: {{connect_attempts: 5, retryable_exceptions: ["IOException"]}}
       settings: {{TimeZone: UTC}}
 """
 

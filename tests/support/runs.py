@@ -63,7 +63,7 @@ class Runs:
                 connection.execute(statement.format(n=number))
 
     def sync(self, url: str | None = None, *, remember: bool = True, **options: Any) -> list[ViewSynced]:
-        own = {name: options.pop(name) for name in {*options} & {"deadline", "full", "wait_replicas"}}
+        own = {name: options.pop(name) for name in {*options} & {"allow_eviction", "deadline", "full", "wait_replicas"}}
         terms = Terms(allow_shrink=1.0, **own)
         with closing(Store(url or self.url, self.timeout)) as store:
             return list(
