@@ -15,15 +15,7 @@ from typing import Any
 
 import pandas as pd  # type: ignore[import-untyped]  # ships no types
 import pyarrow.parquet as pq
-from feast import (  # type: ignore[import-not-found]  # installed in .venv-feast alone
-    Entity,
-    FeatureService,
-    FeatureStore,
-    FeatureView,
-    Field,
-    FileSource,
-    RepoConfig,
-)
+from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource, RepoConfig  # type: ignore[import-not-found]
 from feast.value_type import ValueType  # type: ignore[import-not-found]
 from process import field_type  # type: ignore[import-not-found]  # beside this file
 
