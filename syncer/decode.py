@@ -164,7 +164,7 @@ class BatchDecoder:
                     raise ValueError("a message has a field twice")
                 values = iter(column)
                 columns[i] = [next(values) if there else None for there in present]
-        return Columns(columns[0], columns[1:])
+        return Columns(columns[0][:], columns[1:])
 
     def _decode_few(self, messages: Sequence[bytes]) -> Columns:
         rows: list[list[Any]] = []
