@@ -119,7 +119,8 @@ class BatchDecoder:
     (https://protobuf.dev/programming-guides/encoding/#last-one-wins). So N messages are parsed by one call, with a
     schema in which every field is repeated: each is then a column. A column of fewer than N values has NULLs; which
     rows they are in, the messages themselves tell. Behind each message stands a mark of our own; a torn message would
-    swallow it, and then each message is read by itself.
+    swallow it, and then each message is read by itself. This rests on what the wire format says of a message: each
+    field comes at most once.
     """
 
     def __init__(self, view: FeatureView, features: Sequence[str]) -> None:

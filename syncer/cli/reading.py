@@ -73,7 +73,8 @@ def _print_features(found: OnlineFeatures) -> None:
     width = max(map(len, [*found.names, *found.not_computed]))
     click.echo(found.service)
     for name, value, status in zip(found.names, found.values[0], found.statuses[0], strict=True):
-        click.echo(f"  {name:<{width}}  {_text(value) if status == PRESENT else f'({status})'}")
+        shown = [] if value is None else [_text(value)]
+        click.echo("  ".join([f"  {name:<{width}}", *shown, *([] if status == PRESENT else [f"({status})"])]))
     for name in found.not_computed:
         click.echo(f"  {name:<{width}}  (not computed: `pip install 'feature-warehouse[online]'`)")
 

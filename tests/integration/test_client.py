@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import threading
@@ -15,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from syncer.cli import main
 from syncer.client import AsyncFeatureClient, FeatureClient
 from syncer.errors import NamespaceError, RequestError, StaleError, StoreError, StoreUnavailableError
 from syncer.feature import FeatureService, ServiceView
@@ -200,6 +203,21 @@ def test_a_stale_view_is_served_withheld_or_refused(
         connect(served.url, on_stale="raise").get_online_features("churn", row)
     with pytest.raises(ValueError, match="on_stale='ignore' is none of warn, null, raise"):
         connect(served.url, on_stale="ignore")
+
+
+def test_the_command_line_shows_a_stale_value_as_such(served: Served) -> None:
+    served.mark(ORDERS, as_of=served.now - 2 * DAY, complete_through=9)
+    arguments = ["get", "churn", "customer_id=2", "--namespace", "shop_dev", "--url", served.url]
+    shown = CliRunner().invoke(main, arguments)
+    assert shown.stdout.splitlines() == [
+        "churn@1",
+        "  orders_30d  0  (stale)",
+        "  spent       (null)",
+        "  basket      []  (stale)",
+        "  visits_7d   (missing)",
+        "  last_visit  (missing)",
+    ]
+    assert json.loads(CliRunner().invoke(main, [*arguments, "--json"]).stdout)["statuses"]["orders_30d"] == "stale"
 
 
 def test_a_fixed_clock_makes_nothing_stale_and_a_given_one_may(served: Served, connect: Connect) -> None:
