@@ -56,7 +56,8 @@ seeds:
     "select *, '{{ var('feature_warehouse_now') }}' as at from kept -- all of it\n",
     "models/paying.sql": "{{ config(materialized='ephemeral') }}\n"
     "select customer_id from {{ source('crm', 'customers') }}",
-    "models/spending_v1.sql": "with stg_payments as (select 1 as one)\n"
+    "models/spending_v1.sql": "{{ config(post_hook='grant select on {{ this }} to reporting') }}\n"
+    "with stg_payments as (select 1 as one)\n"
     "select p.customer_id, p.paid_at as event_at, p.amount as spent from {{ ref('stg_payments') }} as p\n"
     "semi join {{ ref('paying') }} using (customer_id)",
     "models/spending.yml": VIEW.format(name="spending", materialized="table"),
