@@ -44,6 +44,7 @@ def render(report: Report) -> str:
         "day": _day,
         "share": _share,
         "number": _number,
+        "psi": _psi,
     }
     environment.globals |= {
         "distribution_chart": distribution_chart,
@@ -124,6 +125,10 @@ def _money(sum_: float) -> str:
 
 def _share(share: float) -> str:
     return f"{100 * share:.1f}%"
+
+
+def _psi(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:,.3f}"
 
 
 def _number(value: float | None) -> str:

@@ -6,7 +6,7 @@ of the drift tables, which the tests read too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -18,6 +18,7 @@ from syncer.declarations import Declarations, DeclaredView
 from syncer.errors import WarehouseError
 from syncer.feature import Feature, FeatureService, FeatureView
 from syncer.freshness import Freshness
+from syncer.lineage import Lineage
 from syncer.profiles import Profile, read_profiles
 from syncer.registry import Registry
 from syncer.status import Status
@@ -37,6 +38,9 @@ class FeaturePage:
     description: str
     profile: Profile | None
     cost: FeatureCost | None
+    columns: Mapping[str, Sequence[str]]  # that it is computed from, by source; {} where the SQL was not read
+    row_columns: Mapping[str, Sequence[str]]  # that decide which rows there are
+    asked: tuple[tuple[str, Profile], ...] = ()  # (service id, its profile of this feature, under the name it gives it)
 
     @property
     def verdict(self) -> str | None:
@@ -65,11 +69,18 @@ class ViewPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServicePage:
-    """One feature service. ``served``: the drift of what was served, by the name it was served under."""
+    """One feature service. ``asked``: the drift of the table that a profile of the service reads, its served log or its
+    training set, by the name that a feature has there."""
 
     service: FeatureService
     consumer: Consumer
-    served: Mapping[str, Profile]
+    asked: Mapping[str, Profile]
+
+    @property
+    def drifting(self) -> tuple[Profile, ...]:
+        """To be acted on or looked at in the newest period, the worst first."""
+        found = [profile for profile in self.asked.values() if profile.newest.verdict in VERDICTS[:2]]
+        return tuple(sorted(found, key=_badness))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,23 +135,28 @@ def collect(
     address: str,
     per_gb: float,
     syncs: Sequence[Mapping[str, Any]],
+    lineage: Lineage | None,
+    trouble: Sequence[str] = (),
 ) -> Report:
-    """The report of a project; what cannot be read of the warehouse is named in it and left out."""
+    """The report of a project; what cannot be read of the warehouse is named in it and left out.
+
+    ``lineage``: None where it is not known. ``trouble``: what else is not known, in sentences.
+    """
     relations = read_relations(manifest)
     profiles: list[Profile] = []
-    trouble: list[str] = [error.message for error in (status.offline_unknown, status.online_unknown) if error]
+    unknown = [error.message for error in (status.offline_unknown, status.online_unknown) if error]
     if tables := list(drift_tables(relations)):
         try:
             with open_warehouse as warehouse:
                 profiles, unread = read_profiles(warehouse, tables)
-                trouble += unread
+                unknown += unread
         except WarehouseError as error:
-            trouble.append(error.message)
-    of = {(profile.source, profile.feature): profile for profile in profiles}
+            unknown.append(error.message)
+    of = {(profile.source_type, profile.source, profile.feature): profile for profile in profiles}
     consumers = read_consumers(manifest)
     freshness = {each.view.id: each for each in status.views}
     views = (
-        _view_page(each, relations, declarations, registry, freshness[id_], status, of)
+        _view_page(each, relations, declarations, registry, freshness[id_], status, of, lineage)
         for id_, each in sorted(declarations.views.items())
     )
     return Report(
@@ -156,16 +172,12 @@ def collect(
             ServicePage(
                 service=service,
                 consumer=consumers[id_],
-                served={
-                    profile.feature: profile
-                    for profile in profiles
-                    if profile.source_type == "service" and profile.source == f"{service.name}.v{service.version}"
-                },
+                asked={name: each for (kind, source, name), each in of.items() if (kind, source) == _asked_of(service)},
             )
             for id_, service in sorted(declarations.services.items())
         ),
         syncs=syncs,
-        trouble=tuple(dict.fromkeys(trouble)),
+        trouble=tuple(dict.fromkeys([*unknown, *trouble])),
     )
 
 
@@ -176,7 +188,8 @@ def _view_page(
     registry: Registry,
     freshness: Freshness,
     status: Status,
-    profiles: Mapping[tuple[str, str], Profile],
+    profiles: Mapping[tuple[str, str, str], Profile],
+    lineage: Lineage | None,
 ) -> ViewPage:
     view, relation = declared.view, relations[declared.unique_id]
     cost = next((each for each in status.costs if each.view == view.id), None)
@@ -191,9 +204,19 @@ def _view_page(
             type=feature.type,
             number=numbers.get(feature.name),
             description=relation.columns.get(feature.name, ""),
-            profile=profiles.get((view.id, feature.name)),
+            profile=profiles.get(("feature_view", view.id, feature.name)),
             cost=costs.get(feature.name),
+            columns=_columns(lineage, f"{view.id}.{feature.name}", "value"),
+            row_columns=_columns(lineage, f"{view.id}.{feature.name}", "rows"),
+            asked=tuple(asked(feature)),
         )
+
+    def asked(feature: Feature) -> Iterator[tuple[str, Profile]]:
+        for id_, service in declarations.services.items():
+            for read in service.views:
+                found = profiles.get((*_asked_of(service), read.prefix + feature.name))
+                if found and read.view == view.id and feature.name in read.features:
+                    yield id_, found
 
     return ViewPage(
         view=view,
@@ -209,6 +232,24 @@ def _view_page(
     )
 
 
+def _columns(lineage: Lineage | None, feature: str, how: str) -> dict[str, list[str]]:
+    """By source, the columns that a feature has its value or its rows from."""
+    found: dict[str, list[str]] = {}
+    for step in lineage.above(feature, how) if lineage else ():
+        source = str(step.about["source"])
+        found.setdefault(source, []).append(step.id.removeprefix(f"{source}."))
+    return found
+
+
+def _asked_of(service: FeatureService) -> tuple[str, str]:
+    """What the profiles of a service have as their source: its type and its name there."""
+    return "service", f"{service.name}.v{service.version}"
+
+
 def _worst(feature: FeaturePage) -> tuple[int, float]:
-    place = VERDICTS.index(feature.verdict) if feature.verdict in VERDICTS else len(VERDICTS)
-    return place, -((feature.profile and feature.profile.newest.psi) or 0.0)
+    return _badness(feature.profile) if feature.profile else (len(VERDICTS), 0.0)
+
+
+def _badness(profile: Profile) -> tuple[int, float]:
+    newest = profile.newest
+    return VERDICTS.index(newest.verdict) if newest.verdict in VERDICTS else len(VERDICTS), -(newest.psi or 0.0)

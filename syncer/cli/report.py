@@ -19,12 +19,14 @@ from syncer.cli.options import (
 from syncer.cli.output import print_json, shown
 from syncer.cli.run import STATES
 from syncer.cli.status import PATIENCE
-from syncer.declarations import read_declarations
+from syncer.declarations import Declarations, read_declarations
+from syncer.definition import read_definitions
 from syncer.errors import ProjectError
 from syncer.journal import read
 from syncer.keyspace import check_namespace
-from syncer.project import load_project, load_project_manifest
-from syncer.registry import load_registry
+from syncer.lineage import Lineage, read_lineage
+from syncer.project import Project, compile_feature_views, load_project, load_project_manifest
+from syncer.registry import Registry, load_registry
 from syncer.report import collect
 from syncer.runs import read_runs
 from syncer.status import status
@@ -76,6 +78,7 @@ def report_command(
     declarations.raise_first()
     namespace = check_namespace(namespace or project.default_namespace)
     registry, store = load_registry(project.registry_path, project.name), Store(url)
+    lineage, trouble = _lineage(project, target, declarations, registry, namespace)
     found = collect(
         manifest,
         declarations,
@@ -96,6 +99,8 @@ def report_command(
         address=store.address,
         per_gb=price_per_gb,
         syncs=read(project.folder / STATES, namespace),
+        lineage=lineage,
+        trouble=trouble,
     )
     path = output or project.manifest_path.with_name("features.html")
     text = render(found)
@@ -106,3 +111,16 @@ def report_command(
         )
     else:
         click.echo(f"{len(found.views)} feature views, {len(found.features)} features: {shown(path)}")
+
+
+def _lineage(
+    project: Project, target: str | None, declarations: Declarations, registry: Registry, namespace: str
+) -> tuple[Lineage | None, list[str]]:
+    """Columns to models, from what dbt compiles; and what of it cannot be known, in sentences."""
+    try:
+        compiled = compile_feature_views(project, target)
+    except ProjectError as error:
+        return None, [error.message]
+    found = read_definitions(compiled, declarations.views)
+    lineage = read_lineage(declarations, found.definitions, compiled.manifest, registry, namespace)
+    return lineage, [problem.message for problem in found.problems.values()]

@@ -29,7 +29,11 @@ def test_the_demo_prints_the_transcript(demo: Demo) -> None:
     assert (demo.folder / "departure_delay.parquet").exists()
     report = demo.folder / printed.rpartition(" ")[2]
     assert report.stat().st_size < 3_000_000
-    assert 'id="feature/plane_profile.v1/manufacturer"' in report.read_text()
+    said = report.read_text()
+    assert 'id="feature/plane_profile.v1/manufacturer"' in said
+    assert "Computed from raw_flights (arr_delay)." in said
+    assert re.search(r"departure_delay@2</a>: \d+ of 30\s+features drift in what it is asked, the most \w+, PSI", said)
+    assert 'In what <a href="#service/departure_delay@2">departure_delay@2</a> is asked, as delay_rate_7d' in said
 
 
 DRIFT = Page("guides/drift.md")

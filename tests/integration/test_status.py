@@ -207,7 +207,7 @@ def test_a_scheduler_that_was_killed_shows(shop: Shop) -> None:
     )
     shop.sql("drop table visits_v1 cascade")
     shop.dbt("run", "--select", "visits", "latest_visits_v1")
-    shop.syncer("register")
+    shop.syncer("register", "--accept-fix", "a feed that never stops")
     watch = Watch(shop, "--allow-empty", "--select", "visits")
     try:
         watch.until("rows")
