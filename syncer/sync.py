@@ -11,7 +11,6 @@ leaves a wrong value that a ``done`` vouches for.
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -24,26 +23,25 @@ from typing import Literal
 from syncer.cluster import ClusterWriter
 from syncer.declarations import DeclaredView
 from syncer.encode import Encoded, Encoder, Removed, Rows
-from syncer.errors import DataError, FencedError, StoppedError, StoreError, StoreNotReadyError, StoreUnavailableError
+from syncer.errors import FencedError, StoppedError, StoreError, StoreNotReadyError, StoreUnavailableError
 from syncer.feature import view_id
 from syncer.keyspace import split_field
 from syncer.lease import Writer
 from syncer.marker import Marker
-from syncer.mirror import Comparison, Difference, empty_spool
+from syncer.mirror import Comparison, Difference
 from syncer.namespace import (
     check_contained,
     check_owner,
     check_server,
     claim,
-    fingerprint,
     is_witnessed,
     publish_registry,
-    read_back,
     read_markers,
     unserved,
     withdraw,
 )
 from syncer.patience import Patience
+from syncer.planning import Planned, Planner, Terms
 from syncer.registry import Registry
 from syncer.spool import Spool
 from syncer.state import StateFolder, workspace
@@ -68,19 +66,6 @@ class Instant:
     clock: Literal["real", "fixed"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """What a run may do, and how fast."""
-
-    full: bool = False  # read Redis back, whatever is remembered
-    allow_empty: bool = False
-    allow_shrink: float = 0.5  # the largest share of a view's entities that may vanish at once
-    allow_eviction: bool = False
-    max_rows_per_second: int | None = None
-    wait_replicas: int = 0
-    deadline: float = 60.0  # seconds to go on trying after the connection was lost
-
-
 _USUAL = Terms()
 
 
@@ -97,30 +82,6 @@ class ViewSynced:
     read_back: str | None  # why Redis was read back; None: the last run's memory was enough
     newest_available_at: datetime | None = None  # of the view's history; None: it is empty, or the view is retired
     longest: int = 0  # message, in bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Planned:
-    """What a run would do to one view version, and what it has to know for it."""
-
-    view: str  # its id
-    field: str
-    entity: str
-    before: Marker | None
-    latest: Latest | None  # None: the view is retired
-    server: str | None  # the state of Redis when it was asked what is online
-    online: Spool
-    difference: Difference
-    read_back: str | None
-
-    @property
-    def rows(self) -> int:
-        return self.latest.spool.rows if self.latest else 0
-
-    @property
-    def longest(self) -> int:
-        """The longest message, in bytes."""
-        return self.latest.spool.longest if self.latest else 0
 
 
 def sync(
@@ -150,11 +111,10 @@ def sync(
     check_contained(document, registry, namespace)
     with workspace(remember) as folder, Comparison(folder) as comparison:
         latest = _latest(registry, declared, open_warehouse, namespace, instant, select, folder, terms)
-        run = _Run(
-            store, namespace, instant, terms, folder, comparison, _states(remember, namespace, store), progress, stopped
-        )
+        states = _states(remember, namespace, store)
+        run = _Run(Planner(store, namespace, terms, folder, comparison, states), instant, progress, stopped)
         if document is None:
-            document = claim(store, namespace, registry, target)
+            document = run.patience().insist(lambda: claim(store, namespace, registry, target))
         yield from run.mirror(latest, markers)
         run.patience().insist(lambda: publish_registry(store, namespace, registry, target, document))
         if select is None:
@@ -179,11 +139,11 @@ def plan(
     check_contained(document, registry, namespace)
     with workspace(remember) as folder, Comparison(folder) as comparison:
         latest = _latest(registry, declared, open_warehouse, namespace, instant, select, folder, terms)
-        run = _Run(store, namespace, instant, terms, folder, comparison, _states(remember, namespace, store))
+        planner = Planner(store, namespace, terms, folder, comparison, _states(remember, namespace, store))
         wanted: dict[str, Latest | None] = {**latest}
         if select is None:
             wanted |= dict.fromkeys(unserved(markers, registry))
-        return run.planned({field: (view, markers.get(field)) for field, view in wanted.items()})
+        return planner.plan({field: (view, markers.get(field)) for field, view in wanted.items()})
 
 
 def drop(
@@ -206,11 +166,9 @@ def drop(
         return
     instant = Instant(as_of=datetime.now(timezone.utc), clock="real")
     with workspace(remember) as folder, Comparison(folder) as comparison:
-        run = _Run(
-            store, namespace, instant, _USUAL, folder, comparison, _states(remember, namespace, store), stopped=stopped
-        )
+        planner = Planner(store, namespace, _USUAL, folder, comparison, _states(remember, namespace, store))
         if not really:
-            for each in run.planned({field: (None, marker) for field, marker in sorted(markers.items())}):
+            for each in planner.plan({field: (None, marker) for field, marker in sorted(markers.items())}):
                 yield ViewSynced(
                     view=each.view,
                     rows=0,
@@ -221,6 +179,7 @@ def drop(
                     read_back=each.read_back,
                 )
             return
+        run = _Run(planner, instant, stopped=stopped)
         yield from run.mirror(dict.fromkeys(sorted(markers)), markers)
     Patience(_USUAL.deadline, stopped).insist(lambda: withdraw(store, namespace, document))
 
@@ -274,15 +233,22 @@ def _states(remember: Path | None, namespace: str, store: Store) -> StateFolder 
 class _Run:
     """One run over one namespace."""
 
-    store: Store
-    namespace: str
+    planner: Planner
     instant: Instant
-    terms: Terms
-    folder: Path  # for spools
-    comparison: Comparison
-    states: StateFolder | None
     progress: Callable[[Planned, int, int], None] = lambda planned, rows, size: None
     stopped: Callable[[], bool] = lambda: False
+
+    @property
+    def store(self) -> Store:
+        return self.planner.store
+
+    @property
+    def namespace(self) -> str:
+        return self.planner.namespace
+
+    @property
+    def terms(self) -> Terms:
+        return self.planner.terms
 
     def patience(self) -> Patience:
         return Patience(self.terms.deadline, self.stopped)
@@ -343,64 +309,9 @@ class _Run:
             before = seen.get(field)
             held[field] = latest, writer.acquire(field, [before.token] if before else [])
         with writer.keep():
-            found = self.planned(held)
+            found = self.planner.plan(held)
         writer.check()
         return found
-
-    def planned(self, wanted: Mapping[str, tuple[Latest | None, Marker | None]]) -> list[Planned]:
-        """The difference of each field, from its marker. Raises DataError when a guard refuses one of them."""
-        found = []
-        for field, (latest, marker) in wanted.items():
-            entity = latest.view.entity.name if latest else marker.entity if marker else ""
-            server = fingerprint(self.store)
-            online, reason = self._online(field, entity, marker, server)
-            spool = latest.spool if latest else empty_spool(self.folder / f"{field}.gone")
-            found.append(
-                Planned(
-                    view=view_id(*split_field(field)),
-                    field=field,
-                    entity=entity,
-                    latest=latest,
-                    before=marker,
-                    server=server,
-                    online=online,
-                    difference=self.comparison.difference(spool, online),
-                    read_back=reason,
-                )
-            )
-        for each in found:
-            self._guard(each)
-        return found
-
-    def _online(self, field: str, entity: str, marker: Marker | None, server: str | None) -> tuple[Spool, str | None]:
-        """What is online of a field; and why Redis had to be asked, None when it is remembered."""
-        reason = "nothing is remembered here"
-        if self.terms.full:
-            reason = "asked for"
-        elif marker is None:
-            reason = "it has no marker"
-        elif server is None:
-            reason = "Redis does not say whether it has evicted keys (INFO)"
-        elif not is_witnessed(self.store, self.namespace, field, marker):
-            reason = "a part of the Cluster was lost or restored since, or the last run did not end"
-        elif self.states:
-            remembered = self.states.load(view_id(*split_field(field)), marker.token, server, self.folder)
-            if isinstance(remembered, Spool):
-                return remembered, None
-            reason = remembered
-        return read_back(self.store, self.namespace, entity, field, self.folder / f"{field}.online"), reason
-
-    def _guard(self, planned: Planned) -> None:
-        gone, online = planned.difference.removals.rows, planned.online.rows
-        if planned.latest and gone > self.terms.allow_shrink * online:
-            share = f"{gone / online:.0%}"
-            if not planned.rows:
-                return  # --allow-empty says so
-            raise DataError(
-                f"{planned.view} would lose {gone:,} of its {online:,} entities ({share}): "
-                f"more than {self.terms.allow_shrink:.0%} vanish at once",
-                f"if that is meant, give --allow-shrink {math.ceil(100 * gone / online) / 100:g}",
-            )
 
     def _apply(self, writer: Writer, planned: Planned) -> ViewSynced:
         started = time.monotonic()
@@ -415,7 +326,9 @@ class _Run:
             self.progress(planned, rows, size)
         if rows < changes:
             written = min(rows, todo.writes.rows)
-            self._save(planned, writer.token, self.comparison.overlay(planned.online, todo, written, rows - written))
+            self._save(
+                planned, writer.token, self.planner.comparison.overlay(planned.online, todo, written, rows - written)
+            )
             raise StoppedError(
                 f"stopped in {planned.view} after {rows:,} of {changes:,} changes",
                 "the next `syncer sync` goes on there",
@@ -477,8 +390,8 @@ class _Run:
             yield portion
 
     def _save(self, planned: Planned, token: str, online: Spool) -> None:
-        if self.states and planned.server:
+        if self.planner.states and planned.server:
             try:
-                self.states.save(planned.view, token, planned.server, online)
+                self.planner.states.save(planned.view, token, planned.server, online)
             except OSError as error:
                 logger.warning("%s: nothing is remembered: %s", planned.view, error.strerror or error)

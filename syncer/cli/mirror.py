@@ -13,9 +13,10 @@ from syncer.cli.options import json_option, namespace_option, project_options, u
 from syncer.cli.output import print_json, print_table
 from syncer.cli.run import STATES, Run, arguments, logged, mirror_command, told_to_stop
 from syncer.keyspace import check_namespace
+from syncer.planning import Terms
 from syncer.project import load_project
 from syncer.store import Store
-from syncer.sync import Terms, ViewSynced, drop, sync
+from syncer.sync import ViewSynced, drop, sync
 from syncer.verify import verify
 from syncer.warehouse import open_warehouse
 

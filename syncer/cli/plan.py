@@ -13,8 +13,9 @@ from syncer.cli.output import print_json, print_table
 from syncer.cli.run import Run, arguments, logged, mirror_command, terms_options
 from syncer.cost import Size, costs
 from syncer.namespace import COMPACT_BYTES, SPREAD_BYTES, compact_limit, cost_of_length, server_memory
+from syncer.planning import Planned, Terms
 from syncer.store import Store
-from syncer.sync import Planned, Terms, plan
+from syncer.sync import plan
 
 
 @mirror_command("plan")

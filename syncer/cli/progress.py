@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TextIO
 
-from syncer.sync import Planned
+from syncer.planning import Planned
 
 #: Seconds of work on a view before anything is said, and between two states of the line.
 PATIENCE, PACE = 1.0, 0.2

@@ -21,11 +21,12 @@ from syncer.declarations import Declarations, DeclaredView
 from syncer.encode import leave_pandas_out
 from syncer.errors import RequestError
 from syncer.keyspace import check_namespace
+from syncer.planning import Terms
 from syncer.project import Project, load_declarations, load_project, select_models
 from syncer.registering import accepted_registry
 from syncer.registry import Registry
 from syncer.store import Store
-from syncer.sync import Instant, Terms
+from syncer.sync import Instant
 from syncer.warehouse import open_warehouse
 
 #: The folder of the project that remembers what its syncs left online.

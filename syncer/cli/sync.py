@@ -20,9 +20,10 @@ from syncer.cli.progress import Progress
 from syncer.cli.run import STATES, Preparation, Run, arguments, logged, mirror_command, terms_options, told_to_stop
 from syncer.errors import SyncerError
 from syncer.namespace import compact_limit, cost_of_length
+from syncer.planning import Terms
 from syncer.project import ModelRuns
 from syncer.store import Store
-from syncer.sync import Terms, ViewSynced, sync
+from syncer.sync import ViewSynced, sync
 from syncer.watch import watch
 
 

@@ -28,6 +28,7 @@ import redis
 
 from syncer import lease, sync
 from syncer.errors import StoppedError, StoreError, StoreRefusedError, StoreUnavailableError, WarehouseLockedError
+from syncer.planning import Planned, Terms
 from syncer.server import EmbeddedServer
 from syncer.store import Store
 from tests.support.processes import Processes, client
@@ -108,7 +109,7 @@ def test_told_to_stop_while_it_removes(runs: Runs) -> None:
     runs.sync()
     told: list[int] = []
 
-    def tell(planned: sync.Planned, rows: int, _: int) -> None:
+    def tell(planned: Planned, rows: int, _: int) -> None:
         if rows > planned.difference.writes.rows + 20:
             told.append(1)
 
@@ -294,8 +295,8 @@ def test_rights_are_taken_away_half_way(own: EmbeddedServer, runs: Runs) -> None
 
 def test_replicas_that_do_not_follow_leave_the_view_open(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sync, "REPLICA_SECONDS", 0.1)
-    monkeypatch.setattr(sync, "_USUAL", sync.Terms())
-    terms = sync.Terms
+    monkeypatch.setattr(sync, "_USUAL", Terms())
+    terms = Terms
     monkeypatch.setattr("tests.support.runs.Terms", lambda **given: terms(**given, wait_replicas=1))
     with pytest.raises(StoreError, match="0 of 1 replicas"):
         runs.sync()

@@ -11,8 +11,8 @@ import pytest
 
 from syncer.client import FeatureClient
 from syncer.errors import StoreRefusedError
+from syncer.planning import Planned
 from syncer.store import Store
-from syncer.sync import Planned
 from tests.support.pages import Page
 from tests.support.processes import SentinelService, client, sentinels
 from tests.support.results import assert_mirrored, assert_refused

@@ -26,10 +26,11 @@ from syncer.errors import StoreError
 from syncer.keyspace import witness_key
 from syncer.layout import PLACES
 from syncer.manifest import load_manifest
+from syncer.planning import Terms
 from syncer.registry import load_registry
 from syncer.spool import SpoolWriter
 from syncer.store import Session, Store
-from syncer.sync import Instant, Terms, ViewSynced
+from syncer.sync import Instant, ViewSynced
 from syncer.verify import ViewVerified, verify
 from syncer.warehouse import open_warehouse
 
