@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from binascii import crc_hqx
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -66,10 +67,10 @@ def own_share(nodes: str) -> Share:
 
 def check_shares(shares: Sequence[Share], address: str) -> None:
     """Raises StoreNotReadyError unless each slot is one node's and stays there, StoreError for one without a place."""
-    slots = sorted(slot for share in shares for each in share.slots for slot in each)
-    if slots != list(range(SLOTS)):
+    owners = Counter(slot for share in shares for each in share.slots for slot in each)
+    if wrong := sum(owners[slot] != 1 for slot in range(SLOTS)):
         raise StoreNotReadyError(
-            f"of the {SLOTS:,} slots of the Redis Cluster at {address}, {SLOTS - len(set(slots)):,} have no primary",
+            f"{wrong:,} of the {SLOTS:,} slots of the Redis Cluster at {address} have no primary, or two",
             "see which of its nodes are missing: CLUSTER NODES",
         )
     if any(share.moving for share in shares):
