@@ -6,6 +6,7 @@ with every read says when to learn it anew. Everything but the I/O is in ``_Read
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 import warnings
@@ -18,14 +19,16 @@ from typing import get_args
 
 from syncer import registry as registry_module
 from syncer.connect import TIMEOUT_SECONDS
-from syncer.decode import microseconds
+from syncer.decode import instant, microseconds
 from syncer.errors import NamespaceError, RequestError
 from syncer.feature import FeatureView
 from syncer.fetch import AsyncFetcher, Fetch, Fetcher, Steps
-from syncer.keyspace import check_namespace, registry_key
+from syncer.keyspace import check_namespace, registry_key, served_key
 from syncer.marker import Marker
-from syncer.reading import OnlineFeatures, OnStale, ServicePlan, ViewFeatures, find_service
+from syncer.reading import OnlineFeatures, OnStale, ReadPlan, ServicePlan, ViewFeatures, find_service
 from syncer.registry import Registry
+from syncer.served import ServedLog, ServedWriter, served_rows
+from syncer.store import Store
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +53,9 @@ class _Schema:
 class _Reader:
     """What both clients share: what to ask Redis for, and what to make of it."""
 
-    def __init__(self, namespace: str, now: datetime | None, on_stale: OnStale, address: str) -> None:
+    def __init__(
+        self, namespace: str, now: datetime | None, on_stale: OnStale, address: str, log: ServedWriter | None
+    ) -> None:
         if now is not None and now.tzinfo is None:
             raise ValueError(f"now={now!r} has no time zone; give datetime(..., tzinfo=timezone.utc)")
         if on_stale not in get_args(OnStale):
@@ -59,6 +64,7 @@ class _Reader:
         self._now = None if now is None else microseconds(now)
         self._on_stale = on_stale
         self._address = address
+        self.served = log
         self._schema: _Schema | None = None
         self._warned: set[tuple[str, str]] = set()
         self._told: dict[str, datetime] = {}  # view id -> its as_of when the log last heard that it is stale
@@ -86,7 +92,23 @@ class _Reader:
         for view in found.views:
             if view.stale:
                 self._tell(view)
+        if self.served is not None:
+            self._log(self.served, plan, wanted, rows, found)
         return found
+
+    def _log(
+        self, writer: ServedWriter, plan: ServicePlan, wanted: ReadPlan, rows: Rows, found: OnlineFeatures
+    ) -> None:
+        """Leaves a sample of what was served to the writer."""
+        chosen = writer.sampled(len(rows))
+        if chosen:
+            names = plan.request_names
+            given = [
+                {**{name: rows[i][name] for name in names}, **{name: of[i] for name, of in wanted.request.items()}}
+                for i in chosen
+            ]
+            at = instant(max(self._instant(view.marker) for view in found.views))
+            writer.add(served_key(self._namespace, found.service), served_rows(found, chosen, given, at), len(chosen))
 
     def _load(self) -> Steps[_Schema]:
         ((document,),) = yield [Fetch([registry_key(self._namespace).encode()])]
@@ -159,15 +181,17 @@ class FeatureClient:
         timeout: float = TIMEOUT_SECONDS,
         on_stale: OnStale = "warn",
         replicas: bool = False,
+        log: ServedLog | None = None,
     ) -> None:
         """``now``: the instant that ttl and staleness are judged by; default: the real time, or that of the last sync
         where its clock was fixed. ``timeout``: seconds without progress. ``on_stale``: for a view that was not synced
         in 1.5 of its intervals: ``warn`` serves what is there, with the status stale, and logs it once; ``null`` gives
-        None; ``raise`` a StaleError. ``replicas``: read from the replicas of a Sentinel service or a Cluster.
+        None; ``raise`` a StaleError. ``replicas``: read from the replicas of a Sentinel service or a Cluster. ``log``:
+        keep a sample of what is served for `syncer audit`; written behind the reads, and what is left by ``close``.
         """
         self.namespace = check_namespace(namespace)
         self._fetcher = Fetcher(url, timeout, replicas=replicas)
-        self._reader = _Reader(namespace, now, on_stale, self._fetcher.address)
+        self._reader = _Reader(namespace, now, on_stale, self._fetcher.address, _writer(url, timeout, log))
 
     def get_online_features(self, service: str, entity_rows: Rows, request: Request = NO_REQUEST) -> OnlineFeatures:
         """The latest features of ``service`` ('departure_delay', or one version: 'departure_delay@1') for each row.
@@ -196,6 +220,8 @@ class FeatureClient:
             yield self.get_online_features(service, chunk, request)
 
     def close(self) -> None:
+        if self._reader.served is not None:
+            self._reader.served.close()
         self._fetcher.close()
 
     def __enter__(self) -> FeatureClient:
@@ -221,11 +247,12 @@ class AsyncFeatureClient:
         timeout: float = TIMEOUT_SECONDS,
         on_stale: OnStale = "warn",
         replicas: bool = False,
+        log: ServedLog | None = None,
     ) -> None:
         """As ``FeatureClient``."""
         self.namespace = check_namespace(namespace)
         self._fetcher = AsyncFetcher(url, timeout, replicas=replicas)
-        self._reader = _Reader(namespace, now, on_stale, self._fetcher.address)
+        self._reader = _Reader(namespace, now, on_stale, self._fetcher.address, _writer(url, timeout, log))
 
     async def get_online_features(
         self, service: str, entity_rows: Rows, request: Request = NO_REQUEST
@@ -247,6 +274,8 @@ class AsyncFeatureClient:
             yield await self.get_online_features(service, chunk, request)
 
     async def close(self) -> None:
+        if self._reader.served is not None:
+            await asyncio.to_thread(self._reader.served.close)
         await self._fetcher.close()
 
     async def __aenter__(self) -> AsyncFeatureClient:
@@ -254,6 +283,10 @@ class AsyncFeatureClient:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+
+def _writer(url: str, timeout: float, log: ServedLog | None) -> ServedWriter | None:
+    return None if log is None else ServedWriter(Store(url, timeout), log)
 
 
 def _listed(entity_rows: Rows) -> Rows:

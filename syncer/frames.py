@@ -58,11 +58,15 @@ class Request:
 
     def compile(self, macro: str, arguments: Sequence[str]) -> str:
         """The SQL of a macro of ours for these features; ``arguments`` are its others, in Jinja."""
+        return compile_sql(self.project, f"{{{{ {self.call(macro, arguments)} }}}}", self.target)
+
+    def call(self, macro: str, arguments: Sequence[str]) -> str:
+        """The same as a piece of Jinja."""
         refs = ", ".join(_ref(self.declarations, view) for view in self.wanted())
         given = [f"feature_views=[{refs}]", *arguments]
         if self.service is not None:
             given.append(f"service={f'{self.service.name}.v{self.service.version}'!r}")
-        return compile_sql(self.project, f"{{{{ feature_warehouse.{macro}({', '.join(given)}) }}}}", self.target)
+        return f"feature_warehouse.{macro}({', '.join(given)})"
 
     def definitions(self) -> dict[str, str | None]:
         """What each view that is read means, as the registry keeps it; None where its SQL cannot be known."""

@@ -5,6 +5,7 @@
     <namespace>:#markers                what was last synced
     <namespace>:#lease:<field>          who is writing it now
     <namespace>:#markers:{<place>}, <namespace>:#lease:<field>:{<place>}    the same in each part of a Cluster
+    <namespace>:#served:<service>       a sample of what was served
 
 Knows the canonical text of a join key's value and the escaping that keeps composite keys apart (docs/wire-format.md,
 "Keys"). ``encode`` has the columnar form; one table of examples drives both. Knows no Redis, numpy or Arrow.
@@ -155,6 +156,11 @@ def cluster_lease_keys(namespace: str, field: str, places: Iterable[str]) -> lis
 def witness_key(namespace: str, place: str) -> str:
     """'demo_dev:#markers:{14}': what says, in one part of a Cluster, which runs were there."""
     return f"{markers_key(namespace)}:{{{place}}}"
+
+
+def served_key(namespace: str, service: str) -> str:
+    """'demo_dev:#served:departure_delay@2': the log of what was served of that service version."""
+    return f"{namespace}:#served:{service}"
 
 
 def canonical_text(value: object, type_: str) -> str:

@@ -53,7 +53,7 @@ class OnDemand:
 
     def __init__(self, service: FeatureService, views: Mapping[str, FeatureView]) -> None:
         types = readable(service, views)
-        read = {name for feature in service.on_demand for name in _names(feature.expression)}
+        read = {name for feature in service.on_demand for name in names_read(feature.expression)}
         self.inputs = tuple(name for name in types if name in read)
         self.names = tuple(feature.name for feature in service.on_demand)
         self._service = service
@@ -149,7 +149,7 @@ def _connect() -> duckdb.DuckDBPyConnection:
         return _database().cursor()
 
 
-def _names(expression: str) -> set[str]:
+def names_read(expression: str) -> set[str]:
     """Every name that DuckDB's parser takes for a column's, in lower case; a lambda's own names too."""
     query = "select json_serialize_sql($query)"
     ((parsed,),) = _connect().execute(query, {"query": f"select (\n{expression}\n)"}).fetchall()

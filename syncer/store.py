@@ -212,6 +212,28 @@ class Store:
         session.give_back()
         return values
 
+    def append(self, entries: Sequence[tuple[str, bytes]], rows: int) -> None:
+        """Adds each (stream, row) to its stream, and shortens streams to about ``rows``; one round trip."""
+        with _translated(self.address, entries[0][0]), self._client.pipeline(transaction=False) as pipe:
+            for stream, row in entries:
+                pipe.xadd(stream, {"row": row}, maxlen=rows, approximate=True)
+            pipe.execute()
+
+    def remove(self, stream: str) -> None:
+        """Takes a stream away; none there is no error."""
+        with _translated(self.address, stream):
+            self._client.delete(stream)
+
+    def entries(self, stream: str, after: str) -> Iterator[list[tuple[str, bytes]]]:
+        """(id, row) of what was added to ``stream`` after the id ``after``, oldest first, some thousands at a time."""
+        while True:
+            with _translated(self.address, stream):
+                found = self._client.xrange(stream, min=f"({after}", count=CHUNK)
+            if not found:
+                return
+            yield [(id_.decode(), fields.get(b"row", b"")) for id_, fields in found]
+            after = found[-1][0].decode()
+
     def scan(self, prefix: str, field: str | bytes) -> Iterator[tuple[list[bytes], list[bytes | None]]]:
         """All keys that begin with ``prefix``, on all primaries, some thousands at a time, and ``field`` of each.
 

@@ -25,7 +25,7 @@ from syncer.declarations import DeclaredView
 from syncer.encode import Encoded, Encoder, Removed, Rows
 from syncer.errors import FencedError, StoppedError, StoreError, StoreNotReadyError, StoreUnavailableError
 from syncer.feature import view_id
-from syncer.keyspace import split_field
+from syncer.keyspace import served_key, split_field
 from syncer.lease import Writer
 from syncer.marker import Marker
 from syncer.mirror import Comparison, Difference
@@ -42,7 +42,7 @@ from syncer.namespace import (
 )
 from syncer.patience import Patience
 from syncer.planning import Planned, Planner, Terms
-from syncer.registry import Registry
+from syncer.registry import Registry, from_document
 from syncer.spool import Spool
 from syncer.state import StateFolder, workspace
 from syncer.store import Store
@@ -156,9 +156,9 @@ def drop(
     stopped: Callable[[], bool] = lambda: False,
     really: bool = True,
 ) -> Iterator[ViewSynced]:
-    """Removes all that was synced into ``namespace``, then its markers and its registry; yields as ``sync`` does.
+    """Removes all that was synced into ``namespace``, the logs of what was served, then its markers and its registry.
 
-    Only fields that a marker names are removed: what others keep under keys of the same names stays. Not ``really``:
+    Yields as ``sync`` does. Only fields that a marker names are removed: what others keep under keys of the same names stays. Not ``really``:
     only yields what would be removed. Raises as ``sync`` does.
     """
     document, markers = _first_look(store, namespace, project, target, _USUAL, stopped)
@@ -181,6 +181,8 @@ def drop(
             return
         run = _Run(planner, instant, stopped=stopped)
         yield from run.mirror(dict.fromkeys(sorted(markers)), markers)
+    for service in from_document(document).services:
+        store.remove(served_key(namespace, service))
     Patience(_USUAL.deadline, stopped).insist(lambda: withdraw(store, namespace, document))
 
 

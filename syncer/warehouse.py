@@ -61,7 +61,7 @@ class Latest:
 
 
 class Warehouse:
-    """A read-only connection, for as long as its ``with`` block lasts; one snapshot of all tables."""
+    """A connection for as long as its ``with`` block lasts, read-only as a rule; one snapshot of all tables."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, settings: Collection[str] = ()) -> None:
         """``settings``: the names of those that the profile makes."""
@@ -155,6 +155,11 @@ class Warehouse:
             finally:
                 self._connection.begin()
 
+    def write(self, statement: str) -> None:
+        """Carries out a statement that writes into the file, if it was opened for that. Raises WarehouseError."""
+        with _warehouse_errors("the query"):
+            self._connection.execute(statement)
+
     def parse(self, sql: str) -> str:
         """What DuckDB's own parser makes of a query, as JSON. Raises WarehouseError when it is no query."""
         with _warehouse_errors("the query"):
@@ -216,8 +221,10 @@ def open_warehouse(
     settings: Mapping[str, Any] | None = None,
     stopped: Callable[[], bool] = lambda: False,
     patience: float | None = None,
+    *,
+    writable: bool = False,
 ) -> Iterator[Warehouse]:
-    """A Warehouse on ``database``, in UTC, inside one transaction.
+    """A Warehouse on ``database``, in UTC, inside one transaction; what is written is there once the block has ended.
 
     Waits up to ``patience`` seconds (None: LOCK_SECONDS) while another process holds the file. Raises
     WarehouseLockedError after that, StoppedError once ``stopped`` says so, and WarehouseError when there is no file, it
@@ -229,7 +236,7 @@ def open_warehouse(
         )
     if not database.exists():
         raise WarehouseError(f"there is no warehouse at {database.absolute()}", "run `dbt build` first")
-    connection = _connect(database, stopped, LOCK_SECONDS if patience is None else patience)
+    connection = _connect(database, stopped, LOCK_SECONDS if patience is None else patience, writable)
     try:
         for name, value in (settings or {}).items():
             try:
@@ -244,6 +251,8 @@ def open_warehouse(
         connection.execute("set asof_loop_join_threshold = 0")
         connection.begin()
         yield Warehouse(connection, settings or ())
+        if writable:
+            connection.commit()
     finally:
         connection.close()
 
@@ -304,11 +313,11 @@ def _write(path: Path, batches: Iterable[Encoded]) -> Spool:
     return writer.spool
 
 
-def _connect(database: Path, stopped: Callable[[], bool], patience: float) -> duckdb.DuckDBPyConnection:
+def _connect(database: Path, stopped: Callable[[], bool], patience: float, writable: bool) -> duckdb.DuckDBPyConnection:
     deadline, pause = time.monotonic() + patience, 0.05
     while True:
         try:
-            return duckdb.connect(str(database), read_only=True)
+            return duckdb.connect(str(database), read_only=not writable)
         except duckdb.Error as error:
             locked = _LOCKED.search(str(error))
             if not locked:

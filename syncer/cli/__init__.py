@@ -11,7 +11,21 @@ from typing import Any
 
 import click
 
-from syncer.cli import diff, drift, lineage, mirror, plan, reading, registering, report, server, status, sync, training
+from syncer.cli import (
+    audit,
+    diff,
+    drift,
+    lineage,
+    mirror,
+    plan,
+    reading,
+    registering,
+    report,
+    server,
+    status,
+    sync,
+    training,
+)
 from syncer.cli.output import file_error, say_error
 from syncer.errors import SyncerError
 
@@ -57,6 +71,7 @@ for command in (
     reading.get,
     training.training_set,
     training.batch,
+    audit.audit,
     server.redis,
 ):
     main.add_command(command)

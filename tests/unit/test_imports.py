@@ -30,6 +30,7 @@ LADDER: list[set[str]] = [
     {"judging", "lineage", "proof", "services"},
     {"comparison"},
     {"mirror", "profiles", "reading", "namespace", "lease", "patience", "spine", "provenance"},
+    {"served"},
     {"frames", "cluster", "planning"},
     {"drift", "gate", "registering", "sync", "verify", "client", "training", "batch", "audit", "status", "watch"},
     {"report"},

@@ -19,6 +19,7 @@ from syncer.keyspace import key_text, split_key
 from syncer.marker import REVISION, Marker, read_marker
 from syncer.reading import EXPIRED, MISSING, NULL, PRESENT, STALE
 from syncer.registry import Registry, from_document, owner, revision, to_document, to_json
+from syncer.served import ServedRow, ServedView
 from syncer.types import _SCALARS, LIST_MESSAGES, canonical, feature_type
 
 PAGE = (Path(__file__).parents[2] / "docs" / "wire-format.md").read_text(encoding="utf-8")
@@ -193,6 +194,20 @@ def test_the_tables_of_the_document_are_complete():
     assert members("| member | type | meaning |", "Of a view:") == view.keys() | {"deprecation_date"}
     assert members("| member | type | meaning |", "Of a service:") == service.keys()
     assert members("| member | type | meaning |", "## Markers") == {field.name for field in fields(Marker)}
+
+
+def test_a_served_row_is_what_a_client_writes():
+    at, stored, as_of = (
+        datetime.datetime(2013, month, day, hour, minute, tzinfo=datetime.timezone.utc)
+        for month, day, hour, minute in ((2, 1, 15, 30), (1, 31, 12, 0), (2, 1, 15, 0))
+    )
+    written = ServedRow(
+        at=at,
+        given={"carrier": "UA"},
+        features={"delay_rate_7d": 0.25, "flights_7d": None, "punctuality": 0.75},
+        views=[ServedView(stored, as_of)],
+    )
+    assert json.loads(written.to_bytes()) == json.loads(block("served"))
 
 
 def test_the_markers_are_what_a_sync_writes():
