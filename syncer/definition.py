@@ -3,7 +3,8 @@
 Knows how dbt's manifest and what dbt compiled become the nodes that `sql` reads, and the file that keeps a definition:
 ``registry/sql/<view>.v<N>.sql``, reviewed like code. Calls no dbt. In place of relations stand the names of nodes, so
 that every target and every machine has the same text: ``ref.stg_flights``, ``ref.carrier_delays_v2``,
-``ref.<package>.stg_flights`` for a package's model, ``source.raw.flights``. They cannot be taken for a CTE's name.
+``ref.<package>.stg_flights`` for a package's model, ``source.raw.flights`` (the name of the table, where it has another
+``identifier``). They cannot be taken for a CTE's name.
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ class _Graph:
         node = self._known[unique_id]
         package = [] if node["package_name"] == self._project else [node["package_name"]]
         if node["resource_type"] == "source":
-            return ["source", *package, node["source_name"], node["name"]]
+            return ["source", *package, node["source_name"], node.get("identifier") or node["name"]]
         version = "" if node.get("version") is None else f"_v{node['version']}"
         return ["ref", *package, node["name"] + version]
 

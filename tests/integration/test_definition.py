@@ -47,7 +47,7 @@ FILES = {
 sources:
   - name: crm
     schema: other
-    tables: [{name: customers, columns: [{name: customer_id, data_type: bigint}]}]
+    tables: [{name: customers, identifier: clients, columns: [{name: customer_id, data_type: bigint}]}]
 seeds:
   - {name: payments, config: {column_types: {amount: double, paid_at: timestamptz}}}
 """,
@@ -110,7 +110,7 @@ def test_no_warehouse_is_needed_and_dbts_own_manifest_is_left_alone(project, def
 
 def test_all_nodes_above_a_view_with_their_names(defined) -> None:
     spending = defined.definitions["spending.v1"]
-    assert set(spending.nodes) == {"spending_v1", "stg_payments", "payments", "source.crm.customers"}
+    assert set(spending.nodes) == {"spending_v1", "stg_payments", "payments", "source.crm.clients"}
     assert spending.view == View(
         node="spending_v1",
         join_keys={"customer_id": "bigint"},
