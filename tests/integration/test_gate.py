@@ -448,13 +448,14 @@ def test_without_a_base_a_sentence_says_what_to_do(shop: Repository, tmp_path: P
 
 
 def test_a_conflict_in_the_registry_is_resolved_by_registering_again(shop: Repository) -> None:
-    """Two branches gave the number 4 to different features; whoever merges second gives the next one."""
+    """Two branches gave the number 4 to different features; main's stays, though its column comes later."""
     shop.replace("models/services.yml", "payments_7d]", "payments_7d, largest]")
     shop.syncer("register")
     shop.commit("Read the largest")
     shop.git("checkout", "--quiet", "main")
     shop.replace(SPENDING, "as largest", "as largest,\n    customer_id * 2 as twice")
-    shop.replace("models/spending.yml", "{name: largest,", "{name: twice, data_type: bigint}\n      - {name: largest,")
+    largest = "{name: largest, data_type: double}"
+    shop.replace("models/spending.yml", largest, largest + "\n      - {name: twice, data_type: bigint}")
     shop.replace(
         "models/services.yml",
         "[{view: spending.v1, features: [spent_7d]}]",
