@@ -9,12 +9,12 @@ import pytest
 from syncer.cli.lineage import _drawn, _flowchart, _tree
 from syncer.declarations import read_declarations
 from syncer.definition import read_definitions
-from syncer.lineage import Lineage, read_lineage
+from syncer.errors import RequestError
+from syncer.lineage import Lineage, Step, read_lineage
 from syncer.project import compile_feature_views, load_project
 from syncer.registry import load_registry
 from tests.support.clone import Clone
 from tests.support.pages import Page
-from tests.support.results import assert_refused
 from tests.support.shop import Shop, inside
 
 GUIDE = Page("guides/lineage.md")
@@ -88,18 +88,22 @@ def test_the_command_prints_what_was_asked_for(clone: Clone) -> None:
         "raw_planes.seats",
         "  plane_profile.v1.seats: bigint",
     ]
-    assert_refused(
-        clone.try_syncer("lineage", "carrier_delays.v2.delay_rate"),
-        "there is no feature, feature view or service 'carrier_delays.v2.delay_rate'",
-        "did you mean 'carrier_delays.v2.delay_rate_7d'?",
-    )
-    assert_refused(
-        clone.try_syncer("lineage", "--to-models", "raw_planes.seat"),
-        "no feature comes from a column 'raw_planes.seat'",
-        "did you mean 'raw_planes.seats'?",
-    )
     assert clone.try_syncer("lineage").exit_code == 2
     assert clone.try_syncer("lineage", "plane_profile.v1", "--json", "--mermaid").exit_code == 2
+
+
+def test_a_sources_column_needs_no_word_before_it() -> None:
+    whole = Lineage({"source.web.visits.visits": Step("source.web.visits.visits", "column", {})}, {})
+    assert whole.column("web.visits.Visits") == "source.web.visits.visits"
+
+
+def test_what_is_not_there_is_answered_with_what_is_near(demo: Lineage) -> None:
+    with pytest.raises(RequestError, match=r"feature view or service 'carrier_delays\.v2\.delay_rate'") as one:
+        demo.named("carrier_delays.v2.delay_rate")
+    assert one.value.hint == "did you mean 'carrier_delays.v2.delay_rate_7d'?"
+    with pytest.raises(RequestError, match=r"no feature comes from a column 'raw_planes\.seat'") as two:
+        demo.column("raw_planes.seat")
+    assert two.value.hint == "did you mean 'raw_planes.seats'?"
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +137,6 @@ def test_sources_and_other_exposures_are_steps_too(shop: Shop) -> None:
     assert {"from": "visits.v1.visits_7d", "to": "board"} in said["edges"]
     field = "shop_dev:customer:<customer_id> visits:1 visits_7d"
     assert {edge["to"] for edge in said["edges"] if edge["from"] == field} == {"churn@1", "churn@2"}
-    assert shop.syncer("lineage", "--to-models", "web.visits.visits").startswith("source.web.visits.visits\n")
 
 
 def test_on_demand_features_lie_between_what_they_read_and_their_service(shop: Shop) -> None:
