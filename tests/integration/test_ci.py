@@ -39,9 +39,11 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     return origin
 
 
-def run(repository: Clone, commands: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+def run(
+    repository: Clone, commands: list[str], programs: Path = Path(sys.executable).parent, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """As CI does: the whole job in one shell that stops at the first command that fails."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    path = f"{programs}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
         ["bash", "-e", "-o", "pipefail", "-c", "\n".join(commands)],
         cwd=repository.folder,
@@ -98,7 +100,8 @@ Bytes in Redis: as before.
 """
 
 
-def test_the_gitlab_job_passes_what_is_only_written_otherwise(repository: Clone) -> None:
+def test_the_gitlab_job_passes_what_is_only_written_otherwise(repository: Clone, tmp_path: Path) -> None:
+    """The shell is real; what it asks of `syncer` is noted, and then asked here, where dbt is loaded already."""
     [job] = yaml.safe_load(GUIDE.block("gitlab")).values()
     assert job["variables"]["GIT_DEPTH"] == "0"
     assert tuple(job["before_script"]) == SET_UP
@@ -108,10 +111,17 @@ def test_the_gitlab_job_passes_what_is_only_written_otherwise(repository: Clone)
         "days.day - 6 <= outcomes_by_day.day and outcomes_by_day.day <= days.day",
     )
     git(repository.folder, "commit", "--quiet", "-am", "the same in other words")
-    done = run(repository, job["script"], CI_MERGE_REQUEST_TARGET_BRANCH_NAME="main")
+    git(repository.folder, "update-ref", "-d", "refs/remotes/origin/main")  # the job fetches it
+    asked = tmp_path / "asked"
+    (tmp_path / "syncer").write_text(f'#!/bin/sh\necho "$@" >> {asked}\necho said\n')
+    (tmp_path / "syncer").chmod(0o755)
+    done = run(repository, job["script"], tmp_path, CI_MERGE_REQUEST_TARGET_BRANCH_NAME="main")
     assert done.returncode == 0, done.stderr
     [artifact] = job["artifacts"]["paths"]
-    said = (repository.folder / artifact).read_text()
+    assert (repository.folder / artifact).read_text() == "said\n"
+    diff, check = asked.read_text().splitlines()
+    assert repository.try_syncer(*check.split()).exit_code == 0
+    said = repository.syncer(*diff.split())
     assert "\n3 refactors.\n" in said
     assert "train anew" not in said
     assert "| carrier_delays.v2 | delay_rate_7d, flights_7d, cancelled_flights_7d | refactor |  |" in said
