@@ -531,6 +531,34 @@ def test_a_run_makes_the_days_that_ended_and_those_that_late_rows_belong_to(ware
     assert made(warehouse, START + timedelta(days=6, hours=23)) == [5]
 
 
+def test_a_row_that_was_announced_counts_once_its_day_is_over(warehouse: Warehouse) -> None:
+    rows = [reading(hours, weight=float(hours)) for hours in range(24 * 3)]
+    warehouse.fill([*rows, reading(24 * 3, late=-48, weight=1.0)])  # at the first instant of day 3, known on day 1
+    warehouse.stand_at(START + timedelta(days=REFERENCE_DAYS))
+    warehouse.fix_reference()
+    assert made(warehouse, START + timedelta(days=3)) == [0, 1, 2]
+    assert made(warehouse, START + timedelta(days=4)) == [2, 3]
+
+
+def test_the_reference_ends_before_its_end_and_keeps_what_one_percent_have(warehouse: Warehouse) -> None:
+    labels = ["a"] * 197 + ["b"] * 2 + ["c"]
+    rows = [reading(0.2 * i, label=label, weight=-0.0) for i, label in enumerate(labels)]
+    warehouse.fill([*rows, reading(24 * REFERENCE_DAYS, label="too late", weight=0.0)])
+    warehouse.stand_at(START + timedelta(days=REFERENCE_DAYS + 1))
+    warehouse.fix_reference()
+    bins = warehouse.rows("select * from readings_reference where feature = 'label' order by bin")
+    assert [(row["label"], row["row_count"], row["categories"]) for row in bins] == [
+        ("NULL", 0, None),
+        ("a", 197, ["a"]),
+        ("b", 2, ["b"]),
+        ("rare", 1, ["c"]),
+        ("unseen", 0, None),
+    ]
+    warehouse.run()
+    after = warehouse.rows("from readings_drift where feature = 'label' and period_start >= '2026-03-03 00:00:00+00'")
+    assert [row["counts"] for row in after] == [[0, 0, 0, 0, 1]]
+
+
 def test_other_bins_make_every_period_anew(warehouse: Warehouse) -> None:
     warehouse.fill([reading(hours, weight=float(hours)) for hours in range(24 * 4)])
     warehouse.stand_at(START + timedelta(days=4))
@@ -590,8 +618,12 @@ def test_only_what_has_changed_is_flagged(warehouse: Warehouse) -> None:
     noisy = sum(row["psi_smoothed"] > row["psi_noise"] for row in resamples) / len(resamples)
     assert noisy < 0.003  # 0.001 is meant
     seeded = {(row["day"], row["feature"]): row["verdict"] for row in found if row["day"] >= 1003}
-    flagged = {key for key, verdict in seeded.items() if verdict in ("look", "act")}
-    assert flagged == {(1003, "weight"), (1004, "amount"), (1005, "label"), (1006, "is_new")}
+    assert {key: verdict for key, verdict in seeded.items() if verdict != "stable"} == {
+        (1003, "weight"): "act",
+        (1004, "amount"): "look",  # by thresholds of its own: 0.5 and 1
+        (1005, "label"): "act",
+        (1006, "is_new"): "look",
+    }
 
 
 # --- through dbt ------------------------------------------------------------------------------------------------------
