@@ -158,8 +158,8 @@ def drop(
 ) -> Iterator[ViewSynced]:
     """Removes all that was synced into ``namespace``, the logs of what was served, then its markers and its registry.
 
-    Yields as ``sync`` does. Only fields that a marker names are removed: what others keep under keys of the same names stays. Not ``really``:
-    only yields what would be removed. Raises as ``sync`` does.
+    Yields as ``sync`` does. Of entities only fields that a marker names are removed: what others keep under keys of the
+    same names stays. Not ``really``: only yields what would be removed. Raises as ``sync`` does.
     """
     document, markers = _first_look(store, namespace, project, target, _USUAL, stopped)
     if document is None:
