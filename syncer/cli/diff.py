@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 @click.argument("base")
 @project_options
 def diff(base: str, project_dir: Path | None, profiles_dir: Path | None, target: str | None) -> None:
-    """Say in Markdown what changes for those who read features: classes, models to train anew, online bytes.
+    """Say what a change does to models, in Markdown.
 
-    BASE is the branch or commit that the change is merged into.
+    Classes of change, models to train anew, online bytes. BASE is the branch or commit that the change is merged into.
 
     \b
     Example:

@@ -38,9 +38,10 @@ def lineage(
     mermaid: bool,
     as_json: bool,
 ) -> None:
-    """Show where a feature comes from and where it goes: columns, feature, field in Redis, service, model.
+    """Show where a feature comes from and who reads it.
 
-    NAME is a feature (`carrier_delays.v2.delay_rate_7d`), a feature view version or a feature service.
+    Column of a source, feature, field in Redis, service, model. NAME is a feature (`carrier_delays.v2.delay_rate_7d`), a
+    feature view version or a feature service.
 
     \b
     Example:
