@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 import redis
 
-from syncer.client import FeatureClient
+from syncer.client import AsyncFeatureClient, FeatureClient
 from syncer.errors import StoreRefusedError, StoreUnavailableError
 from syncer.store import Store
 from tests.support.cluster import Cluster
@@ -71,6 +72,18 @@ def test_features_are_read_in_one_round_trip_per_node(cluster: Cluster) -> None:
     assert {port: after[port][0] - before[port][0] for port in nodes} == Counter(map(cluster.port_of, keys))
     # Pieces of input: this trip, in one or two of them, and the INFO that tells.
     assert max(after[port][1] - before[port][1] for port in nodes) <= 3
+
+
+def test_the_async_client_reads_from_all_nodes_too(cluster: Cluster) -> None:
+    async def read() -> Any:
+        async with AsyncFeatureClient(cluster.url, "shop_dev") as reader:
+            found = await reader.get_online_features("churn@1", ROWS)
+            client(cluster.port_of("shop_dev:customer:404")).set("shop_dev:customer:404", "theirs")
+            with pytest.raises(StoreRefusedError, match="refused the key shop_dev:customer:404"):
+                await reader.get_online_features("churn@1", [{"customer_id": 404}])
+            return found
+
+    assert visits(asyncio.run(read())) == WANTED
 
 
 def counted(node: Any) -> tuple[int, int]:
