@@ -40,8 +40,8 @@ def lineage(
 ) -> None:
     """Show where a feature comes from and who reads it.
 
-    Column of a source, feature, field in Redis, service, model. NAME is a feature (`carrier_delays.v2.delay_rate_7d`), a
-    feature view version or a feature service.
+    Column of a source, feature, field in Redis, service, model. NAME is a feature
+    (`carrier_delays.v2.delay_rate_7d`), a feature view version or a feature service.
 
     \b
     Example:
