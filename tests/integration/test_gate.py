@@ -387,6 +387,7 @@ def test_a_deprecated_version_that_is_read_is_a_warning_and_then_an_error(
     shop: Repository, day: str, ends: int, sentence: str
 ) -> None:
     shop.replace("models/spending.yml", "[{v: 1}]", f"[{{v: 1, deprecation_date: {day}}}]")
+    shop.syncer("register")  # readers are told the date too
     checked = shop.try_syncer("check")
     assert checked.exit_code == ends
     assert checked.stderr.splitlines()[0] == sentence
