@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 import redis
 
-from syncer.client import FeatureClient
+from syncer.client import AsyncFeatureClient, FeatureClient
 from syncer.served import ServedLog
 from tests.support.shop import FILES, ORDERS, Shop
 
@@ -45,6 +46,11 @@ def serve(shop: Shop, at: datetime, rows: list[dict[str, Any]] = CUSTOMERS) -> N
         client.get_online_features("churn", rows)
 
 
+async def serve_async(shop: Shop, at: datetime) -> None:
+    async with AsyncFeatureClient(shop.redis_url, "shop_dev", now=at, log=ServedLog()) as client:
+        await client.get_online_features("churn", CUSTOMERS)
+
+
 def audit(shop: Shop, code: int) -> dict[str, dict[str, Any]]:
     """What the audit says of each feature of churn@2."""
     done = shop.try_syncer("audit", "churn@2", "--json")
@@ -60,7 +66,7 @@ def test_an_honest_run_matches_in_every_value(shop: Shop) -> None:
     for at in (KNOWN - timedelta(minutes=1), KNOWN, datetime(2026, 1, 10, tzinfo=timezone.utc)):
         sync(shop, at)
         serve(shop, at)
-        serve(shop, at + timedelta(seconds=30))
+        asyncio.run(serve_async(shop, at + timedelta(seconds=30)))
     found = audit(shop, 0)
     assert list(found) == ["visits_7d", "orders_30d", "spent", "plan", "basket", "amount_share"]
     assert {name: (feature["rows"], feature["match"]) for name, feature in found.items()} == dict.fromkeys(
@@ -178,6 +184,15 @@ def test_what_cannot_be_audited_is_exit_code_2(shop: Shop) -> None:
     shop.syncer("drop", "--namespace", "shop_dev", "--yes")
     with redis.Redis.from_url(shop.redis_url) as client:
         assert client.keys("shop_dev:*") == []
+
+
+def test_a_log_that_redis_refuses_hurts_no_read(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    sync(shop, KNOWN)
+    with redis.Redis.from_url(shop.redis_url) as client:
+        client.set("shop_dev:#served:churn@2", "in the way")
+    with FeatureClient(shop.redis_url, "shop_dev", now=KNOWN, log=ServedLog()) as reader:
+        assert reader.get_online_features("churn", CUSTOMERS[:1]).rows()[0]["plan"] == "gold"
+    assert "what was served cannot be logged: StoreRefusedError: " in caplog.text
 
 
 def test_nothing_served_is_said(shop: Shop) -> None:
