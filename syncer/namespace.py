@@ -167,7 +167,7 @@ def server_memory(store: Store) -> Memory:
     usual, facts = Memory(), (store.info() or [{}])[0]
     value = compact_limit(store)
     entries = store.setting("hash-max-listpack-entries", "hash-max-ziplist-entries")
-    old = str(facts.get("redis_version", "7")).partition(".")[0] < "7"
+    old = int(str(facts.get("redis_version", "7")).partition(".")[0]) < 7
     return Memory(
         compact_value=usual.compact_value if value is None else value,
         compact_entries=usual.compact_entries if entries is None else int(entries),

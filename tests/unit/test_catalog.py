@@ -35,6 +35,7 @@ def test_a_profile_is_found_with_its_reference() -> None:
         relation("reference", "view", drift="reference"),
         relation("profile", "view", "reference", drift="profile"),
         relation("alone", "view", drift="profile"),
+        relation("reader", "reference"),
     )
     assert list(drift_tables(found)) == [('"profile"', '"reference"')]
 

@@ -19,7 +19,10 @@ def drawn(svg: str) -> ElementTree.Element:
 
 
 def bars(svg: str, kind: str) -> list[float]:
-    return [float(bar.attrib["height"]) for bar in drawn(svg).iter("rect") if bar.attrib["class"] == kind]
+    """The heights; every bar stands on the axis."""
+    found = [bar.attrib for bar in drawn(svg).iter("rect") if bar.attrib["class"] == kind]
+    assert all(float(bar["y"]) + float(bar["height"]) == pytest.approx(166, abs=0.11) for bar in found)
+    return [float(bar["height"]) for bar in found]
 
 
 @given(st.lists(st.tuples(st.text(max_size=30), SHARES, SHARES), min_size=1, max_size=25))

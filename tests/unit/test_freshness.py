@@ -94,6 +94,7 @@ def judged(
         # the other half goes on being judged, and what it knows of this one
         ({"offline": None, "data": 2 * DAY}, ["the newest fact online is 2 d old (expected every 1 d)"]),
         ({"offline": None, "of": STATIC, "data": 900 * DAY}, []),
+        ({"offline": None, "of": replace(STATIC, expected_every=DAY), "data": 900 * DAY}, []),
         ({"online": None}, []),
     ],
 )
@@ -107,6 +108,11 @@ def test_what_cannot_be_judged_is_unknown_and_never_fresh() -> None:
     assert judged(offline=None).state == "unknown"
     assert judged(online=None).state == "unknown"
     assert judged(online=None, served=False).state == "fresh"
+
+
+def test_what_is_left_online_of_a_view_that_no_service_reads_is_not_judged() -> None:
+    found = judged(served=False, synced=9 * DAY)
+    assert (found.online, found.sync_age, found.reasons) == (None, None, ())
 
 
 def test_a_source_that_is_only_quiet_is_told_from_a_dbt_that_stopped() -> None:
