@@ -48,6 +48,7 @@ bench: $(READY) $(FEAST) ## measure the sync, the point-in-time join, also again
 	$(BIN)/python -m benchmarks.windows 500000
 	$(BIN)/python -m benchmarks.gate
 	$(BIN)/python -m benchmarks.online
+	$(BIN)/python -m benchmarks.ondemand
 	$(BIN)/python -m benchmarks.load
 
 pins: ## write each requirements.txt anew (needs uv; UPGRADE=1 takes newer releases)

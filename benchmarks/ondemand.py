@@ -1,4 +1,4 @@
-"""What on-demand features and the served log cost a reader: `python benchmarks/ondemand.py`.
+"""What on-demand features and the served log cost a reader: `python -m benchmarks.ondemand`.
 
 Milliseconds, the median of many runs in this process. Evaluation alone: two expressions over three request values and
 features, from Python's values to Python's values. The log: what a read pays to leave its rows to the writer's thread,
