@@ -32,7 +32,7 @@ class Point:
 def distribution(title: str, bins: Sequence[tuple[str, float, float]]) -> str:
     """Shares of (label, reference, current) bins: the reference as a broad bar, the current one narrow over it."""
     bottom = 74
-    top = _nice(max((max(reference, current) for _, reference, current in bins), default=0.0))
+    top = _nice(max([_LEAST, *(share for _, *shares in bins for share in shares)]))
     plot = _HEIGHT - _TOP - bottom
     step = (_WIDTH - _LEFT - _RIGHT) / max(1, len(bins))
     parts = _axis(top, plot, _percent)
@@ -146,8 +146,6 @@ def _runs(points: Sequence[Point]) -> list[list[tuple[int, float]]]:
 
 def _nice(value: float) -> float:
     """The next of 1, 2, 4, 5, 8 times a power of ten: quarters of it read well."""
-    if value <= 0:
-        return 1.0
     scale = 10.0 ** math.floor(math.log10(value))
     return next(step * scale for step in (1, 2, 4, 5, 8, 10) if step * scale >= value * (1 - 1e-12))
 
