@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from syncer.catalog import read_consumers
 from syncer.feature import STALE_FACTOR
 from syncer.manifest import in_order
 from syncer.warehouse import Warehouse
@@ -99,17 +100,14 @@ def find_profiles(manifest: Mapping[str, Any]) -> tuple[Profile, ...]:
 def find_consumers(manifest: Mapping[str, Any]) -> dict[tuple[str, str, str], tuple[Consumer, ...]]:
     """(source type, source, feature) of a profile -> who reads that feature."""
     found: defaultdict[tuple[str, str, str], list[Consumer]] = defaultdict(list)
+    readers = read_consumers(manifest)
     for exposure in in_order(manifest["exposures"].values()):
         declared = exposure["config"].get("meta", {}).get("feature_service")
         if not declared:
             continue
-        owner = exposure.get("owner") or {}
-        consumer = Consumer(
-            service=f"{declared['name']}@{declared['version']}",
-            model=exposure["name"],
-            owner=owner.get("name") or "",
-            email=owner.get("email") or "",
-        )
+        service = f"{declared['name']}@{declared['version']}"
+        reader = readers[service]
+        consumer = Consumer(service=service, model=reader.name, owner=reader.owner, email=reader.email)
         own = f"{declared['name']}.v{declared['version']}"
         names = [feature["name"] for feature in declared.get("on_demand") or []]
         for read in declared["features"]:
