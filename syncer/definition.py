@@ -224,12 +224,14 @@ _HARMLESS = re.compile(r"\s*(grant|revoke|comment|analyze|vacuum|checkpoint)\b[^
 
 
 def _leaf(known: Mapping[str, Any]) -> Node:
-    """A seed with the columns of its file, a source with those that are declared."""
-    declared = {column["name"]: column.get("data_type") or "" for column in known["columns"].values()}
+    """A source with the columns that are declared; a seed with those of its file, of the types that it is loaded as.
+
+    What YAML says of a seed's columns beside ``column_types`` is a remark: dbt does nothing with it.
+    """
     if known["resource_type"] == "source":
-        return Node(columns=declared)
+        return Node(columns={column["name"]: column.get("data_type") or "" for column in known["columns"].values()})
     config = known["config"]
-    types = {name.lower(): type_ for name, type_ in {**declared, **(config.get("column_types") or {})}.items()}
+    types = {name.lower(): type_ for name, type_ in (config.get("column_types") or {}).items()}
     path = Path(known.get("root_path") or "", known["original_file_path"])
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:

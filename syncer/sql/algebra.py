@@ -175,6 +175,7 @@ class Content:
     texts: tuple[str, ...] = ()
     types: Mapping[str, str] = field(default_factory=dict)  # of a leaf: declared column types
     place: str = ""  # where it was written, for messages; no part of its meaning
+    loaded: bool = False  # of a leaf: its columns are made of these types, which are then part of their values
 
     @cached_property
     def uses(self) -> frozenset[object]:

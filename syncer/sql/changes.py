@@ -80,6 +80,11 @@ class Definitions:
             ]
         return list(dict.fromkeys(found))
 
+    def seeds(self, view: View) -> set[str]:
+        """The seeds that a view and the models above it read."""
+        read = {other for name in self.closure(view) for other in self.reader.reads.get(name, ())}
+        return {name for name in read if self.nodes[name].sql is None and self.nodes[name].closed}
+
     def as_text(self, view: View) -> tuple[str, ...]:
         """The nodes of a view that are compared as text, and why."""
         return tuple(
@@ -180,6 +185,8 @@ class _Reasons:
         self._view = proposed
         names = dict.fromkeys((*new.closure(proposed), *old.closure(accepted)))
         self._nodes = [(name, old.nodes.get(name), new.nodes.get(name)) for name in names]
+        self._sides = (old, new)
+        self._seeds = sorted(old.seeds(accepted) & new.seeds(proposed))
         self._sentences: dict[bool, list[Said]] = {}
 
     def of(self, feature: str) -> tuple[str, ...]:
@@ -205,6 +212,14 @@ class _Reasons:
                 if old.unique_key != new.unique_key:
                     one, two = (", ".join(node.unique_key) or "none" for node in (old, new))
                     yield Said(f"unique key {one} -> {two} of `{name}`")
+        for name in self._seeds:
+            was, now = (self._types(side.nodes[name]) for side in self._sides)
+            for column in sorted(was.keys() & now.keys()):
+                if was[column] != now[column]:
+                    yield Said(f"type of {column} {was[column]} -> {now[column]} in the seed `{name}`", column)
+
+    def _types(self, seed: Node) -> dict[str, str]:
+        return {lower(name): canonical_type(type_) or "inferred" for name, type_ in seed.columns.items()}
 
     def _read(self, feature: str) -> frozenset[str]:
         """The names of columns that the feature's, keys' and times' names are computed from, in any of the nodes."""

@@ -136,7 +136,8 @@ class Digests:
             name, inner = labels.find(instance)
             if isinstance(what, str):
                 assert name is not None
-                return _hash(b"column", name, what.encode())
+                type_ = instance.content.types.get(what, "") if instance.content.loaded else ""
+                return _hash(b"column", name, what.encode(), type_.encode())
             assert isinstance(what, Term)
             if name is None:
                 return self._term(what, labels, order)

@@ -34,7 +34,8 @@ class Node:
 
     sql: its compiled query with node names in place of relations; None for a source or seed, where lineage ends.
     incremental: the query of a later run, of an incremental model; what then becomes of the rows that stand there is
-    said by ``strategy`` and ``unique_key``. columns: declared types by name; closed: there are no other columns.
+    said by ``strategy`` and ``unique_key``. columns: declared types by name; closed: there are no
+    others, and its rows are made of these types, as a seed's are.
     reads: the names of the nodes that the SQL reads, where somebody knows. opaque: why it is compared as text, whatever
     its SQL; hooks: SQL that is run before or after it, which that text takes in.
     """
@@ -79,7 +80,7 @@ class Reader:
     def _leaf(self, name: str, node: Node) -> Relation:
         names = [lower(column) for column in node.columns]
         types = {lower(column): canonical_type(kind) for column, kind in node.columns.items() if kind}
-        leaf = Instance(Content("leaf", texts=(name,), types=types))
+        leaf = Instance(Content("leaf", texts=(name,), types=types, loaded=node.closed))
         rest = None if node.closed else self.terms.ref(leaf, "*")
         return Relation(
             Block((leaf,)), {c: self.terms.ref(leaf, c) for c in names}, rest, frozenset(names) if rest else frozenset()

@@ -51,6 +51,17 @@ def test_the_same_is_a_refactor() -> None:
     assert judged(project()) == {"mean_delay": ("refactor", ()), "flights": ("refactor", ())}
 
 
+def test_the_type_that_a_seed_is_loaded_as_is_part_of_the_values_and_a_remark_on_a_source_is_not() -> None:
+    loaded = {"raw_flights": Node(columns=FLIGHTS | {"delay": "varchar", "local_time": ""}, closed=True)}
+    assert judged(project(more=loaded)) == {
+        "mean_delay": ("value change", ("type of delay bigint -> varchar in the seed `raw_flights`",)),
+        "flights": ("refactor", ()),
+    }
+    said = {"raw_flights": Node(columns=FLIGHTS | {"delay": "double"})}
+    source, other = project(more={"raw_flights": Node(columns=FLIGHTS)}), project(more=said)
+    assert {change.kind for change in judge(source, VIEW, other, VIEW)} == {"refactor"}
+
+
 def test_a_window_is_told_with_its_place_and_touches_no_neighbour() -> None:
     assert judged(project(DELAYS.replace("7 days", "14 days"))) == {
         "mean_delay": ("value change", ("window 7 days -> 14 days in `rolling` of `carrier_delays`",)),
