@@ -122,6 +122,8 @@ def register_project(
         raise RefusedError(problems)
     new: list[Fix] = []
     if accept_fix is not None:
+        if not accept_fix.strip():
+            raise RegistryError("the reason of the fix is empty", '`--accept-fix "what was wrong"`')
         new = [Fix(today, one.view, tuple(change.feature for change in one.changes), accept_fix) for one in changed]
         if not new:
             raise RegistryError(

@@ -239,7 +239,7 @@ def test_other_values_are_refused_with_reason_models_and_the_difference_of_sql(s
             SPENDING,
             "from paid\n",
             "from paid tablesample 10%\n",
-            "spent_7d, payments_7d would get other values: the SQL of `spending_v1` changed; compared as text, since",
+            "spent_7d, payments_7d would get other values: the SQL of `spending_v1` changed, `spending_v1` is compared",
         ),
         ("models/spending.yml", "payments_7d, data_type: bigint", "payments_7d, data_type: integer", "the type of"),
     ],
@@ -310,6 +310,8 @@ def test_a_fix_is_recorded_and_covers_what_it_was_given_for_and_no_more(shop: Re
 
 
 def test_there_must_be_something_to_accept(shop: Repository) -> None:
+    said = refused(shop.try_syncer("register", "--accept-fix", " "))
+    assert said[0] == "Error: the reason of the fix is empty"
     said = refused(shop.try_syncer("register", "--accept-fix", "just so"))
     assert said[0] == "Error: there is nothing to accept: no served feature gets other values"
 
