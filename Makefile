@@ -13,7 +13,10 @@ NODE := examples/node/node_modules/package.stamp
 unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
 unexport DBT_PROFILES_DIR DBT_PROJECT_DIR DBT_TARGET DBT_PROFILE DBT_TARGET_PATH
 
-.PHONY: help demo test lint format bench pins clean
+# Test files run beside each other: most of them wait for processes.
+BESIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
+
+.PHONY: help demo test coverage lint format bench pins clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -22,9 +25,12 @@ help: ## list the targets
 demo: $(READY) ## real flights from dbt to Redis and back, with a training set
 	@scripts/demo.sh
 
-test: lint $(FEAST) $(NODE) ## everything CI runs: lint, dbt build with unit tests, pytest with coverage
+test: lint $(FEAST) $(NODE) ## everything CI runs: lint, dbt build with unit tests, pytest
 	$(BIN)/dbt build
-	FEAST=required $(BIN)/python -m pytest --cov --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	FEAST=required $(BIN)/python -m pytest --quiet --durations 10 $(BESIDE)
+
+coverage: $(FEAST) ## the tests once more, and which lines of syncer they never reach (half as long again)
+	FEAST=required $(BIN)/python -m pytest --quiet --cov $(BESIDE)
 
 lint: $(READY) ## formatting, lint, types, and dbt YAML that dbt v2 can read
 	$(BIN)/ruff format --check

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from syncer.catalog import Consumer, Relation, drift_tables, read_consumers, read_relations, upstream
 from syncer.cost import FeatureCost, ViewCost, price
@@ -18,11 +18,13 @@ from syncer.declarations import Declarations, DeclaredView
 from syncer.errors import WarehouseError
 from syncer.feature import Feature, FeatureService, FeatureView
 from syncer.freshness import Freshness
-from syncer.lineage import Lineage
 from syncer.profiles import Profile, read_profiles
 from syncer.registry import Registry
 from syncer.status import Status
 from syncer.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from syncer.lineage import Lineage  # sqlglot comes with it
 
 #: From worst to best; what has no verdict yet comes last.
 VERDICTS = ("act", "look", "stable")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,11 +21,9 @@ from syncer.cli.output import print_json, shown
 from syncer.cli.run import STATES
 from syncer.cli.status import PATIENCE
 from syncer.declarations import Declarations, read_declarations
-from syncer.definition import read_definitions
 from syncer.errors import ProjectError
 from syncer.journal import read
 from syncer.keyspace import check_namespace
-from syncer.lineage import Lineage, read_lineage
 from syncer.project import Project, compile_feature_views, load_project, load_project_manifest
 from syncer.registry import Registry, load_registry
 from syncer.report import collect
@@ -32,6 +31,9 @@ from syncer.runs import read_runs
 from syncer.status import status
 from syncer.store import Store
 from syncer.warehouse import open_warehouse
+
+if TYPE_CHECKING:
+    from syncer.lineage import Lineage
 
 
 @click.command("report")
@@ -117,6 +119,9 @@ def _lineage(
     project: Project, target: str | None, declarations: Declarations, registry: Registry, namespace: str
 ) -> tuple[Lineage | None, list[str]]:
     """Columns to models, from what dbt compiles; and what of it cannot be known, in sentences."""
+    from syncer.definition import read_definitions  # sqlglot takes longer to import than most commands run
+    from syncer.lineage import read_lineage
+
     try:
         compiled = compile_feature_views(project, target)
     except ProjectError as error:

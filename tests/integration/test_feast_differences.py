@@ -252,4 +252,4 @@ def test_what_neither_takes(feast: Feast, project: Project, name: str) -> None:
 
 def test_the_page_names_the_release_that_runs(feast: Feast) -> None:
     assert f"Feast {feast.version}" in PAGE.text
-    assert f"feast[duckdb]=={feast.version}" in (HERE / "requirements.in").read_text(encoding="utf-8")
+    assert f"feast[duckdb,redis]=={feast.version}" in (HERE / "requirements.in").read_text(encoding="utf-8")
