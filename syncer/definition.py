@@ -56,7 +56,9 @@ def read_definitions(compiled: Compiled, views: Mapping[str, DeclaredView]) -> P
     problems: dict[str, DefinitionError] = {}
     for id_, declared in views.items():
         try:
-            nodes = {graph.name(above): graph.node(above) for above in graph.closure(declared.unique_id)}
+            closure = graph.closure(declared.unique_id)
+            graph.raise_failed(closure)
+            nodes = {graph.name(above): graph.node(above) for above in closure}
         except DefinitionError as problem:
             problems[id_] = DefinitionError(f"{declared.path}: {id_}: {problem.message}", problem.hint)
             continue
@@ -153,6 +155,13 @@ class _Graph:
             else:
                 yield above
 
+    def raise_failed(self, unique_ids: Iterable[str]) -> None:
+        """Raises DefinitionError for the first one that dbt could not compile."""
+        for id_ in unique_ids:
+            if id_ in self._compiled.failed:
+                why = self._compiled.failed[id_]
+                raise DefinitionError(why.message, why.hint)
+
     def node(self, unique_id: str) -> Node:
         """Raises DefinitionError for a node whose SQL is not known."""
         if unique_id not in self._nodes:
@@ -237,7 +246,8 @@ def _leaf(known: Mapping[str, Any]) -> Node:
         with open(path, newline="", encoding="utf-8-sig") as file:
             header = next(csv.reader(file, delimiter=config.get("delimiter") or ","))
     except (OSError, StopIteration, UnicodeDecodeError) as error:
-        raise DefinitionError(f"the header of the seed {path} cannot be read: {error}", "restore the file") from error
+        why = str(error) or "it is empty"
+        raise DefinitionError(f"the header of the seed {path} cannot be read: {why}", "restore the file") from error
     return Node(columns={name: types.get(name.lower(), "") for name in header}, closed=True)
 
 

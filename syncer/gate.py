@@ -163,7 +163,7 @@ def check_project(proposal: Proposal, *, against: str | None = None, today: date
         problems += (
             RegistryError(f"the registry is behind the project: {change}", _REGISTER) for change in gate.behind()
         )
-    warnings += proposal.skew.warnings
+    warnings += [*gate.unknown_drafts(), *proposal.skew.warnings]
     return Checked(
         problems=tuple(problems),
         warnings=tuple(warnings),
@@ -251,6 +251,11 @@ class _Gate:
             *(RegistryError(sentence, NEW_VERSION) for sentence in found),
             *(unknown[id_] for id_ in self.registry.views if id_ in unknown),
         ]
+
+    def unknown_drafts(self) -> list[DefinitionError]:
+        """SQL that is not known, of views that nobody is served from."""
+        unknown = self.proposal.definitions.problems
+        return [problem for id_, problem in unknown.items() if id_ not in self.registry.views]
 
     def refused_expressions(self) -> Iterator[SyncerError]:
         """On-demand features that cannot be served as declared, or are not what models were trained with."""

@@ -266,12 +266,13 @@ class Compiled:
     """What dbt made of a project without looking at a warehouse, by unique id.
 
     sql: of models and snapshots, as a first run or a full refresh would send it. later: of incremental models, as every
-    later run would.
+    later run would. failed: why some have none; what reads them has none either.
     """
 
     manifest: dict[str, Any]
     sql: Mapping[str, str]
     later: Mapping[str, str] = field(default_factory=dict)
+    failed: Mapping[str, ProjectError] = field(default_factory=dict)
 
 
 def parse_project(project: Project, target: str | None) -> Parsed:
@@ -288,7 +289,8 @@ def parse_project(project: Project, target: str | None) -> Parsed:
 def compile_feature_views(project: Project, target: str | None, parsed: Parsed | None = None) -> Compiled:
     """What dbt makes of the feature views and all above them. Nothing is asked of a warehouse, and none is needed.
 
-    Raises ProjectError, mostly in dbt's words, for a model that does not compile or asks the warehouse while it does.
+    A model that does not compile, or asks the warehouse while it does, is a failed one. Raises ProjectError, mostly in
+    dbt's words, when dbt cannot begin.
     """
     parsed = parsed or parse_project(project, target)
     graph = parsed.graph
@@ -297,12 +299,14 @@ def compile_feature_views(project: Project, target: str | None, parsed: Parsed |
         views = [node for node in models if (node.config.meta or {}).get("feature_view")]
         python = [node for node in models if node.language != "sql"]  # dbt cannot compile them by themselves
         _say_incremental(graph, "false")
-        sql = _compiled(project, target, graph, views, python, above=True)
+        failed: dict[str, ProjectError] = {}
+        sql = _compiled(project, target, graph, failed, views, python, above=True)
         later = [node for node in models if node.config.materialized == "incremental" and node.unique_id in sql]
         for node in later:  # dbt holds them for done
             node.compiled, node.extra_ctes, node.extra_ctes_injected = False, [], False
         _say_incremental(graph, "execute")
-        return Compiled(manifest=parsed.manifest, sql=sql, later=_compiled(project, target, graph, later))
+        later_sql = _compiled(project, target, graph, failed, later)
+        return Compiled(manifest=parsed.manifest, sql=sql, later=later_sql, failed=failed)
 
 
 @contextmanager
@@ -319,20 +323,42 @@ def _compiled(
     project: Project,
     target: str | None,
     graph: Any,
+    failed: dict[str, ProjectError],
     nodes: list[Any],
     without: Sequence[Any] = (),
     *,
     above: bool = False,
 ) -> dict[str, str]:
-    """The compiled SQL of ``nodes`` by unique id; with all ``above`` them, as a full refresh would send it."""
+    """The compiled SQL of ``nodes`` by unique id; with all ``above`` them, as a full refresh would send it.
+
+    Adds to ``failed`` those that have none.
+    """
     if not nodes:
         return {}
-    command = ["compile", "--no-introspect", "--no-populate-cache", "--indirect-selection", "empty"]
+    command = ["compile", "--no-fail-fast", "--no-introspect", "--no-populate-cache", "--indirect-selection", "empty"]
     command += ["--full-refresh"] if above else []
     command += ["--select", *(f"{'+' if above else ''}fqn:{'.'.join(node.fqn)}" for node in nodes)]
     command += ["--exclude", *(f"fqn:{'.'.join(node.fqn)}" for node in without)] if without else []
-    done = _gate_run(project, target, graph, *command)
-    return {result.node.unique_id: result.node.compiled_code or "" for result in done.results}
+    with _to_the_end():
+        done = _gate_run(project, target, graph, *command)
+    bad = {result.node.unique_id: result.message for result in done.results if result.status in ("error", "skipped")}
+    failed |= {id_: _not_compiled(message) for id_, message in bad.items() if message}
+    found = {result.node.unique_id: result.node.compiled_code or "" for result in done.results}
+    return {id_: sql for id_, sql in found.items() if id_ not in bad}
+
+
+@contextmanager
+def _to_the_end() -> Iterator[None]:
+    """dbt's `compile` stops at the first model that fails; here the others are wanted, too."""
+    from dbt.task.compile import CompileTask
+
+    task: Any = CompileTask
+    stops = task.raise_on_first_error
+    task.raise_on_first_error = lambda self: False
+    try:
+        yield
+    finally:
+        task.raise_on_first_error = stops
 
 
 def _say_incremental(graph: Any, answer: str) -> None:
@@ -353,19 +379,32 @@ def _gate_run(project: Project, target: str | None, graph: Any, *command: str) -
     )
     if done.exception is not None:
         _end_pools(done.exception)
-        report = str(done.exception)
-        place = _PLACE.search(report)
-        if place and "connection never acquired" in report:
-            raise ProjectError(
-                f"{place[1]} asks the warehouse while it is compiled, so its SQL is not the same everywhere",
-                "write down in the model what it asks for: names of columns, values",
-            )
-        raise ProjectError(f"{place[1]}: {_own_words(report)}" if place else _own_words(report), "mend the model")
+        raise _not_compiled(str(done.exception))
     return done.result
+
+
+def _not_compiled(report: str) -> ProjectError:
+    """What dbt says of a model, in a sentence."""
+    place = _PLACE.search(report)
+    inlined = _INLINED.search(report)
+    if inlined:  # dbt keeps to itself why
+        return ProjectError(
+            f"the ephemeral model {inlined[1]} cannot be compiled without a warehouse",
+            f"see what `dbt compile --no-introspect -s {inlined[1]}` says",
+        )
+    if place and "connection never acquired" in report:
+        return ProjectError(
+            f"{place[1]} asks the warehouse while it is compiled, so its SQL is not the same everywhere",
+            "write down in the model what it asks for: names of columns, values",
+        )
+    return ProjectError(f"{place[1]}: {_own_words(report)}" if place else _own_words(report), "mend the model")
 
 
 #: The file in dbt's heading: 'Compilation Error in model orders_v1 (models/orders_v1.sql)'.
 _PLACE = re.compile(r" in (?:model|snapshot) \S+ \((\S+)\)")
+
+#: The same of a model that reads one that failed: '... caused by compilation error in referenced ephemeral model ...'.
+_INLINED = re.compile(r"in referenced ephemeral model model\.\w+\.(\S+)")
 
 
 def _own_words(report: str) -> str:

@@ -8,7 +8,6 @@ import pytest
 
 from syncer.declarations import read_declarations
 from syncer.definition import Definition, ProjectDefinitions, from_text, read_definitions, to_text
-from syncer.errors import ProjectError
 from syncer.project import compile_feature_views, load_project
 from syncer.sql.changes import Definitions, View, judge
 from tests.support.projects import Project
@@ -175,15 +174,29 @@ def test_a_change_in_an_ephemeral_model_in_a_hook_and_in_the_later_runs(project,
         assert kinds(definition, changed.definitions[id_]) == {"spent": "value change"}, id_
 
 
-def test_a_model_that_asks_the_warehouse_or_does_not_compile_is_refused(tmp_path: Path) -> None:
-    asking = "{% set found = run_query('select 1') %} select 1::bigint as customer_id, now() as event_at, 1.0 as spent"
-    view = VIEW.format(name="asking", materialized="table")
-    project = Project(tmp_path, {"models/asking_v1.sql": asking, "models/asking.yml": view})
-    with pytest.raises(ProjectError) as refused:
-        read(project)
-    assert refused.value.message == (
-        "models/asking_v1.sql asks the warehouse while it is compiled, so its SQL is not the same everywhere"
+def test_a_model_that_asks_the_warehouse_or_does_not_compile_is_a_problem_of_what_reads_it(tmp_path: Path) -> None:
+    columns = "1::bigint as customer_id, now() as event_at, 1.0::double as spent"
+    files = {
+        "models/asking.sql": "{% set found = run_query('select 1') %} select " + columns,
+        "models/inlined.sql": "{{ config(materialized='ephemeral') }}\n{% if execute %} {{ nobody.knows }} {% endif %}",
+        "models/above_v1.sql": "select * from {{ ref('asking') }}",
+        "models/inlining_v1.sql": "select * from {{ ref('inlined') }}",
+        "models/broken_v1.sql": "{% if is_incremental() %} {{ nobody.knows }} {% endif %} select " + columns,
+        "models/fine_v1.sql": "select " + columns,
+    }
+    for name in ("above", "inlining", "broken", "fine"):
+        kind = INCREMENTAL if name == "broken" else "table"
+        files[f"models/{name}.yml"] = VIEW.format(name=name, materialized=kind)
+    found = read(Project(tmp_path, files))
+    assert set(found.definitions) == {"fine.v1"}
+    assert found.problems["above.v1"].message == (
+        "models/above.yml: above.v1: models/asking.sql asks the warehouse while it is compiled, so its SQL is not the "
+        "same everywhere"
     )
-    project.write("models/asking_v1.sql", "{% if execute %} {{ nobody.knows }} {% endif %} select 1")
-    with pytest.raises(ProjectError, match=r"^models/asking_v1.sql: 'nobody' is undefined"):
-        read(project)
+    assert found.problems["above.v1"].hint == "write down in the model what it asks for: names of columns, values"
+    assert found.problems["broken.v1"].message.startswith(
+        "models/broken.yml: broken.v1: models/broken_v1.sql: 'nobody' is undefined"
+    )
+    assert found.problems["inlining.v1"].message == (
+        "models/inlining.yml: inlining.v1: the ephemeral model inlined cannot be compiled without a warehouse"
+    )

@@ -179,6 +179,24 @@ def test_what_nobody_reads_may_be_added_changed_and_removed(shop: Repository) ->
     assert agrees(shop)
 
 
+def test_sql_that_is_not_known_concerns_its_own_view_alone(shop: Repository) -> None:
+    shop.write("models/asking_v1.sql", "{% set found = run_query('select 1') %}" + SQL)
+    shop.write("models/asking.yml", VIEW.replace("name: spending", "name: asking"))
+    warned = (
+        "models/asking.yml: asking.v1: models/asking_v1.sql asks the warehouse while it is compiled, so its SQL is not "
+        "the same everywhere"
+    )
+    checked = shop.try_syncer("check")
+    assert checked.exit_code == 0
+    assert f"Warning: {warned}" in checked.stderr.splitlines()
+    shop.syncer("register")
+    shop.replace(SPENDING, "7 days", "8 days")
+    assert any("window 7 days -> 8 days" in line for line in refused(shop.try_syncer("check")))
+    shop.replace(SPENDING, "-- what", "{% set found = run_query('select 1') %} -- what")
+    said = refused(shop.try_syncer("register"))
+    assert said[0].startswith("Error: models/spending.yml: spending.v1: models/spending_v1.sql asks the warehouse")
+
+
 def test_a_feature_that_a_service_begins_to_read_gets_the_next_number(shop: Repository) -> None:
     shop.replace("models/services.yml", "payments_7d]", "payments_7d, largest]")
     assert refused(shop.try_syncer("check"))[::2] == [
@@ -242,6 +260,12 @@ def test_other_values_are_refused_with_reason_models_and_the_difference_of_sql(s
             "spent_7d, payments_7d would get other values: the SQL of `spending_v1` changed, `spending_v1` is compared",
         ),
         ("models/spending.yml", "payments_7d, data_type: bigint", "payments_7d, data_type: integer", "the type of"),
+        (
+            "seeds/seeds.yml",
+            "amount: double",
+            "amount: integer",
+            "spent_7d, payments_7d would get other values: type of amount double -> integer in the seed `payments`",
+        ),
     ],
 )
 def test_each_change_of_values_says_what_and_where(
