@@ -18,6 +18,7 @@ from syncer.sql.changes import Definitions, View
 from syncer.sql.facts import Facts
 from syncer.sql.lookback import Lookback, Reach
 from syncer.sql.queries import Node
+from syncer.sql.text import lower
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +44,17 @@ def find_skew(
     """Of all views that have a definition, in their order; feature by feature."""
     problems: list[DefinitionError] = []
     warnings: list[DefinitionError] = []
-    nodes = {name: node for definition in definitions.values() for name, node in definition.nodes.items()}
+    nodes = {lower(name): node for definition in definitions.values() for name, node in definition.nodes.items()}
+    retentions = {lower(name): kept for name, kept in surroundings.retentions.items()}
     whole = Definitions(nodes)
-    cut = _Cut(nodes, surroundings.retentions, whole)
+    cut = _Cut(nodes, retentions, whole)
     for id_, definition in definitions.items():
         view, declared = definition.view, views[id_]
         for feature in view.features:
             place = f"{declared.path}: {id_}, feature '{feature}'"
             facts = whole.facts(view, feature)
             reach = cut.facts(view, feature, facts).reach
-            problems += _looks_back(place, feature, reach, declared.lookbacks, surroundings.retentions)
+            problems += _looks_back(place, feature, reach, declared.lookbacks, retentions)
             problems += _varies(place, facts, surroundings.session_zone)
             warnings += _unknown(place, facts)
         for why in whole.as_text(view):
@@ -62,7 +64,10 @@ def find_skew(
 
 
 class _Cut:
-    """The same SQL, read no further than to models whose retention is declared: they keep what their sources drop."""
+    """The same SQL, read no further than to models whose retention is declared: they keep what their sources drop.
+
+    All names in small letters.
+    """
 
     def __init__(self, nodes: Mapping[str, Node], retentions: Mapping[str, Retention], whole: Definitions) -> None:
         self._whole = whole
@@ -75,8 +80,8 @@ class _Cut:
         """``facts`` where nothing is cut off above the view; its own retention says nothing of what it reads."""
         if self._keepers.keys().isdisjoint(self._whole.closure(view)):
             return facts
-        if view.node in self._keepers:
-            own = {**self._nodes, view.node: self._keepers[view.node]}
+        if (name := lower(view.node)) in self._keepers:
+            own = {**self._nodes, name: self._keepers[name]}
             return Definitions(own).facts(view, feature)
         return self._definitions.facts(view, feature)
 

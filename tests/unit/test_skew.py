@@ -129,6 +129,18 @@ def test_the_declared_look_back_is_held_against_the_sql() -> None:
     ]
 
 
+def test_names_in_capitals_are_held_against_what_is_kept() -> None:
+    nodes = {
+        "source.shop.ORDERS": ORDERS,
+        "Stg_Orders": Node(sql="select * from source.shop.ORDERS", reads=("source.shop.ORDERS",)),
+    }
+    week, kept = WINDOW.format("7 days"), {"source.shop.ORDERS": "1 day"}
+    assert problems(week, kept, nodes=nodes) == [
+        f"{PLACE}: it looks back 7 days into source.shop.orders, which is kept for 1 day"
+    ]
+    assert problems(week, {**kept, "Stg_Orders": "3 years"}, nodes=nodes) == []
+
+
 def test_a_model_that_keeps_rows_stands_for_what_it_reads() -> None:
     week = WINDOW.format("7 days")
     kept = {"source.shop.orders": "1 day"}
