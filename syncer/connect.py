@@ -117,6 +117,7 @@ def locate(url: str, timeout: float, *, replicas: bool = False) -> Place:
         "socket_connect_timeout": timeout,
         "protocol": 2,
         "client_name": "feature_warehouse",
+        "max_connections": 1 << 31,  # the library refuses the 101st; how many there are is for the caller to say
     }
     try:
         parts = urlsplit(url.strip())
@@ -152,7 +153,8 @@ def _server(url: str, parts: SplitResult, common: Mapping[str, Any]) -> Place:
     return Place(
         "server",
         f"{place}/{settings.get('db') or 0}",
-        lambda: client,
+        # A new one each time: after a fork the locks of an old one may be held for ever, by a thread that is not there.
+        lambda: redis.Redis.from_url(url, **common),
         lambda: asynchronous.Redis.from_url(url, **common),
     )
 

@@ -38,6 +38,9 @@ _PART = 512
 #: Bytes taken from a connection at once.
 _CHUNK = 1 << 17
 
+#: Connections of an async client; reads beyond them wait for one.
+_AT_ONCE = 100
+
 #: A read changes nothing, so one whose connection broke is made again, on a new connection, up to so many times in all.
 _ATTEMPTS = 3
 
@@ -129,6 +132,10 @@ class Fetcher:
 
     def _connection(self) -> Any:
         if self._process != os.getpid():  # a forked process must not speak on its parent's connections
+            # What a thread of the parent had locked stays locked here: nothing of the old client may be touched.
+            self._lock = threading.Lock()
+            if self._connected is not None:
+                self._connected.auto_close_connection_pool = False
             self._process, self._idle, self._connected = os.getpid(), [], None
         try:
             return self._idle.pop()
@@ -162,6 +169,7 @@ class AsyncFetcher:
         self._connected: Any = None
         self._idle: list[Any] = []
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._free = asyncio.Semaphore(_AT_ONCE)
         self.address = self._place.address
 
     async def run(self, steps: Steps[_T]) -> _T:
@@ -174,20 +182,32 @@ class AsyncFetcher:
             return result
 
     async def fetch(self, wanted: Sequence[Fetch]) -> list[Values]:
+        if self._loop is not asyncio.get_running_loop():  # connections belong to the loop that made them
+            self._loop, self._idle, self._connected = asyncio.get_running_loop(), [], None
+            self._free = asyncio.Semaphore(_AT_ONCE)
+        free = self._free
         try:
-            if self._place.kind == "cluster":
-                return await self._from_nodes(wanted)
-            exchange = _Exchange(wanted)
-            for attempt in range(_ATTEMPTS):
-                if await self._attempt(exchange, last=attempt + 1 == _ATTEMPTS):
-                    break
-                exchange = _Exchange(wanted)
+            async with _limited(self._timeout):
+                await free.acquire()
+            try:
+                return await self._fetched(wanted)
+            finally:
+                free.release()
         except asyncio.TimeoutError as error:  # Python 3.10 has two of the name
             with translated(self.address):
                 raise TimeoutError(*error.args) from error
         except FAILURES as error:
             with translated(self.address):
                 raise error
+
+    async def _fetched(self, wanted: Sequence[Fetch]) -> list[Values]:
+        if self._place.kind == "cluster":
+            return await self._from_nodes(wanted)
+        exchange = _Exchange(wanted)
+        for attempt in range(_ATTEMPTS):
+            if await self._attempt(exchange, last=attempt + 1 == _ATTEMPTS):
+                break
+            exchange = _Exchange(wanted)
         return exchange.values(self.address)
 
     async def close(self) -> None:
@@ -221,8 +241,6 @@ class AsyncFetcher:
         return True
 
     async def _connection(self) -> Any:
-        if self._loop is not asyncio.get_running_loop():  # connections belong to the loop that made them
-            self._loop, self._idle, self._connected = asyncio.get_running_loop(), [], None
         try:
             return self._idle.pop()
         except IndexError:
@@ -238,8 +256,6 @@ class AsyncFetcher:
         return self._connected
 
     async def _from_nodes(self, wanted: Sequence[Fetch]) -> list[Values]:
-        if self._loop is not asyncio.get_running_loop():
-            self._loop, self._connected = asyncio.get_running_loop(), None
         pipe = self._client().pipeline()
         for command in _commands(wanted):
             pipe.execute_command(*command)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import signal
 import threading
 import time
 import warnings
@@ -487,6 +488,23 @@ def test_many_tasks_share_a_client(served: Served) -> None:
     asyncio.run(read())
 
 
+def test_more_tasks_than_connections_wait_their_turn(served: Served) -> None:
+    async def read() -> None:
+        async with AsyncFeatureClient(served.url, "shop_dev") as reader:
+            found = await asyncio.gather(*(reader.get_online_features("churn", CUSTOMERS) for _ in range(300)))
+            assert {each.values[0][0] for each in found} == {2}
+
+    asyncio.run(read())
+
+
+def test_more_threads_than_the_library_has_connections_for(served: Served) -> None:
+    with FeatureClient(served.url, "shop_dev") as reader:
+        reader.get_online_features("churn", CUSTOMERS)
+        connections = [reader._fetcher._connection() for _ in range(120)]
+        reader._fetcher._idle += connections
+        assert reader.get_online_features("churn", CUSTOMERS).values[0][0] == 2
+
+
 def test_an_async_client_goes_from_one_event_loop_to_the_next(served: Served) -> None:
     reader = AsyncFeatureClient(served.url, "shop_dev")
 
@@ -517,3 +535,29 @@ def test_a_forked_process_makes_connections_of_its_own(served: Served) -> None:
         for _ in range(200):
             assert reader.get_online_features("churn", CUSTOMERS).values[0][0] == 2
         assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0, 0]
+
+
+def test_a_fork_does_not_wait_for_a_thread_that_it_left_behind(served: Served) -> None:
+    """What another thread had locked at that moment is locked for ever in the new process."""
+    with FeatureClient(served.url, "shop_dev") as reader:
+        reader.get_online_features("churn", CUSTOMERS)
+        fetcher, held, done = reader._fetcher, threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with fetcher._lock, fetcher._connected.connection_pool._lock:
+                held.set()
+                done.wait()
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        held.wait()
+        child = os.fork()
+        if not child:
+            signal.alarm(10)
+            try:
+                os._exit(0 if reader.get_online_features("churn", CUSTOMERS).values[0][0] == 2 else 2)
+            finally:
+                os._exit(1)
+        done.set()
+        thread.join()
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
