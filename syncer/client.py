@@ -215,8 +215,7 @@ class FeatureClient:
 
         Each chunk is a read of its own, so a long run may see a new registry or a new sync on its way.
         """
-        rows = iter(entity_rows)
-        while chunk := list(islice(rows, chunk_rows)):
+        for chunk in _chunks(entity_rows, chunk_rows):
             yield self.get_online_features(service, chunk, request)
 
     def close(self) -> None:
@@ -269,8 +268,7 @@ class AsyncFeatureClient:
         chunk_rows: int = CHUNK_ROWS,
     ) -> AsyncIterator[OnlineFeatures]:
         """As ``FeatureClient.iter_online_features``."""
-        rows = iter(entity_rows)
-        while chunk := list(islice(rows, chunk_rows)):
+        for chunk in _chunks(entity_rows, chunk_rows):
             yield await self.get_online_features(service, chunk, request)
 
     async def close(self) -> None:
@@ -287,6 +285,14 @@ class AsyncFeatureClient:
 
 def _writer(url: str, timeout: float, log: ServedLog | None) -> ServedWriter | None:
     return None if log is None else ServedWriter(Store(url, timeout), log)
+
+
+def _chunks(entity_rows: Iterable[Mapping[str, object]], chunk_rows: int) -> Iterator[Rows]:
+    if chunk_rows < 1:  # which would read as the end of the rows
+        raise RequestError(f"chunk_rows={chunk_rows!r} is no number of rows", "give 1 or more")
+    rows = iter(entity_rows)
+    while chunk := list(islice(rows, chunk_rows)):
+        yield chunk
 
 
 def _listed(entity_rows: Rows) -> Rows:

@@ -246,12 +246,14 @@ def _timestamp(value: object) -> str:
     instant = _parse_timestamp(value) if isinstance(value, str) else value
     if not isinstance(instant, datetime):
         raise _refuse(value, "a timestamp", "give a datetime with a time zone: 2013-01-31T12:00:00Z")
-    if instant.utcoffset() is None:
+    if instant.tzinfo is None or instant.utcoffset() is None:  # NaT of pandas has no offset to ask for
         raise _refuse(value, "an instant", "give the datetime a time zone: 2013-01-31T12:00:00Z")
     try:
         utc = instant.astimezone(timezone.utc)
     except OverflowError:
         raise _refuse(value, "within the years 1 to 9999 in UTC", "") from None
+    if getattr(utc, "nanosecond", 0):
+        raise _refuse(value, "in whole microseconds", "round it as the warehouse does: time.round('us')")
     return utc.replace(tzinfo=None).isoformat() + "Z"
 
 

@@ -531,6 +531,8 @@ def request_keys(item: ServiceView, view: FeatureView) -> dict[str, str]:
 
 def find_service(services: Mapping[str, FeatureService], wanted: str) -> FeatureService:
     """'departure_delay@1' -> that version of ``services``; 'departure_delay' -> the latest. Raises RequestError."""
+    if not isinstance(wanted, str):
+        raise RequestError(f"{wanted!r} ({type(wanted).__name__}) names no feature service", "give its name, a text")
     named = [service for service in services.values() if wanted in (service.id, service.name)]
     if not named:
         close = difflib.get_close_matches(wanted, services, n=1)

@@ -175,6 +175,13 @@ def test_rows_that_cannot_be_read_are_refused(rows: Any, message: str, served: S
         connect(served.url).get_online_features("churn", rows)
 
 
+def test_a_service_that_is_no_text_and_chunks_of_no_rows_are_refused(served: Served, connect: Connect) -> None:
+    with pytest.raises(RequestError, match=r"None .* names no feature service"):
+        connect(served.url).get_online_features(None, CUSTOMERS)
+    with pytest.raises(RequestError, match="chunk_rows=0"):
+        list(connect(served.url).iter_online_features("churn", CUSTOMERS, chunk_rows=0))
+
+
 def test_one_mapping_is_one_row_and_any_iterable_is_many(served: Served, connect: Connect) -> None:
     reader = connect(served.url)
     assert reader.get_online_features("churn", {"customer_id": 1}).to_dict()["visits_7d"] == [12]

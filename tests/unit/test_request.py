@@ -7,6 +7,7 @@ from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 
 import numpy as np
+import pandas as pd  # type: ignore[import-untyped]
 import pytest
 
 from syncer.errors import RequestError
@@ -57,6 +58,8 @@ def test_what_is_taken(type_: str, given: object, value: object) -> None:
 
 
 REFUSED = [
+    ("timestamptz", pd.NaT, "NaT (NaTType) is not an instant"),
+    ("timestamptz", pd.Timestamp("2013-01-31T12:00:00.000000001Z"), "is not in whole microseconds"),
     ("double", True, "True (bool) is not a number"),
     ("double", "12 miles", "'12 miles' (str) is not a number"),
     ("double", "1_000", "'1_000' (str) is not a number"),
