@@ -60,7 +60,7 @@ def main() -> None:
         print(f"two expressions, {rows:>6,} rows   {median_ms(evaluate, 300 if rows < 1_000 else 20):8.3f} ms")
     row = ServedRow(NOON, {"carrier": "UA"}, {f"f{i}": i / 7 for i in range(30)}, [ServedView(NOON, NOON)] * 3)
     for sample in (1.0, 0.01):
-        writer = ServedWriter(Nowhere(), ServedLog(sample=sample))
+        writer = ServedWriter(Nowhere, ServedLog(sample=sample))
 
         def leave(writer: ServedWriter = writer) -> None:
             chosen = writer.sampled(1)

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from types import MappingProxyType
 from typing import get_args
@@ -284,7 +285,7 @@ class AsyncFeatureClient:
 
 
 def _writer(url: str, timeout: float, log: ServedLog | None) -> ServedWriter | None:
-    return None if log is None else ServedWriter(Store(url, timeout), log)
+    return None if log is None else ServedWriter(partial(Store, url, timeout), log)
 
 
 def _chunks(entity_rows: Iterable[Mapping[str, object]], chunk_rows: int) -> Iterator[Rows]:

@@ -12,8 +12,9 @@ import math
 import os
 import random
 import threading
+import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from decimal import Decimal
@@ -119,15 +120,22 @@ class Stream(Protocol):
 class ServedWriter:
     """Writes rows behind the back of whoever serves them; safe to share between threads, and after a fork."""
 
-    def __init__(self, stream: Stream, log: ServedLog) -> None:
-        self._stream = stream
+    def __init__(self, connect: Callable[[], Stream], log: ServedLog) -> None:
+        """``connect``: makes the stream; called in each process that writes."""
+        self._connect = connect
         self._settings = log
+        self._begin()
+        if hasattr(os, "register_at_fork"):  # not on Windows, which forks nothing
+            begin = weakref.WeakMethod(self._begin)
+            os.register_at_fork(after_in_child=lambda: (found := begin()) and found())
+
+    def _begin(self) -> None:
+        """Nothing is waiting. Also after a fork: the parent writes its own rows, and may hold each of these locks."""
         self._waiting: deque[tuple[str, Iterable[ServedRow], int]] = deque()
         self._rows = 0  # in all that is waiting
         self._wake = threading.Event()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._process = 0
         self._closed = False
         self._failed = False
         self._skip = self._gap()
@@ -152,10 +160,9 @@ class ServedWriter:
             return
         self._rows += count
         self._waiting.append((stream, rows, count))
-        if self._process != os.getpid():  # a fork leaves threads behind
+        if self._thread is None:
             with self._lock:
-                if self._process != os.getpid():
-                    self._process = os.getpid()
+                if self._thread is None:
                     self._thread = threading.Thread(target=self._run, name="served log", daemon=True)
                     self._thread.start()
         self._wake.set()
@@ -164,9 +171,8 @@ class ServedWriter:
         """Writes what is waiting, for ``timeout`` seconds at most."""
         self._closed = True
         self._wake.set()
-        if self._thread is not None and self._process == os.getpid():
+        if self._thread is not None:
             self._thread.join(timeout)
-        self._stream.close()
 
     def _gap(self) -> int:
         """Rows to pass over before the next one that is logged."""
@@ -174,6 +180,7 @@ class ServedWriter:
         return 0 if share == 1 else int(math.log(1 - random.random()) / math.log(1 - share))
 
     def _run(self) -> None:
+        connected = self._connect()
         while self._waiting or not self._closed:
             self._wake.wait()
             self._wake.clear()
@@ -181,13 +188,14 @@ class ServedWriter:
                 stream, rows, count = self._waiting.popleft()
                 self._rows -= count
                 try:
-                    self._stream.append([(stream, row.to_bytes()) for row in rows], self._settings.rows)
+                    connected.append([(stream, row.to_bytes()) for row in rows], self._settings.rows)
                     self._failed = False
                 except Exception as error:  # whatever it is, reads go on
                     self.dropped += count
                     if not self._failed:  # said once, and not with every read
                         self._failed = True
                         _log.warning("what was served cannot be logged: %s: %s", type(error).__name__, error)
+        connected.close()
 
 
 def read_row(entry: bytes) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import threading
 import time
 from collections.abc import Sequence
@@ -70,7 +72,7 @@ class Memory:
 
 def test_what_was_left_when_it_is_closed_is_written() -> None:
     stream = Memory()
-    writer = ServedWriter(stream, ServedLog())
+    writer = ServedWriter(lambda: stream, ServedLog())
     for number in range(50):
         writer.add(f"s{number}", [ROW] * 2, 2)
     writer.close()
@@ -79,7 +81,7 @@ def test_what_was_left_when_it_is_closed_is_written() -> None:
 
 
 def test_a_log_that_fails_is_said_once_and_hurts_nobody(caplog: pytest.LogCaptureFixture) -> None:
-    writer = ServedWriter(Memory(failing=True), ServedLog())
+    writer = ServedWriter(lambda: Memory(failing=True), ServedLog())
     with caplog.at_level(logging.WARNING):
         for _ in range(5):
             writer.add("s", [ROW], 1)
@@ -93,7 +95,7 @@ def test_a_log_that_fails_is_said_once_and_hurts_nobody(caplog: pytest.LogCaptur
 def test_rows_that_cannot_wait_are_dropped_and_nobody_waits() -> None:
     stream = Memory()
     stream.go.clear()
-    writer = ServedWriter(stream, ServedLog())
+    writer = ServedWriter(lambda: stream, ServedLog())
     began = time.monotonic()
     for _ in range(30):
         writer.add("s", [ROW] * 1_000, 1_000)
@@ -104,12 +106,48 @@ def test_rows_that_cannot_wait_are_dropped_and_nobody_waits() -> None:
     assert len(stream.entries) in (QUEUE_ROWS, QUEUE_ROWS + 1_000)  # one was on its way
 
 
+def test_a_fork_leaves_its_parents_rows_and_locks_alone() -> None:
+    """What waits is the parent's to write, or it would be logged twice."""
+    stream = Memory()
+    stream.go.clear()  # what is being written stays where it is
+    writer = ServedWriter(lambda: stream, ServedLog(sample=0.5))
+    writer.add("parent", [ROW], 1)
+    writer.add("parent", [ROW], 1)
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with writer._lock:
+            held.set()
+            done.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    child = os.fork()
+    if not child:
+        signal.alarm(10)
+        try:
+            stream = Memory()
+            writer.sampled(10)
+            writer.add("child", [ROW], 1)
+            writer.close()
+            os._exit(0 if [name for name, _ in stream.entries] == ["child"] else 2)
+        finally:
+            os._exit(1)
+    done.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    stream.go.set()
+    writer.close()
+    assert [name for name, _ in stream.entries] == ["parent", "parent"]
+
+
 def test_the_sample_is_the_share_that_was_asked_for() -> None:
-    writer = ServedWriter(Memory(), ServedLog(sample=0.1))
+    writer = ServedWriter(Memory, ServedLog(sample=0.1))
     chosen = [writer.sampled(7) for _ in range(10_000)]
     assert all(set(rows) <= set(range(7)) and rows == sorted(set(rows)) for rows in chosen)
     assert 6_300 < sum(map(len, chosen)) < 7_700
-    assert ServedWriter(Memory(), ServedLog()).sampled(3) == [0, 1, 2]
+    assert ServedWriter(Memory, ServedLog()).sampled(3) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("wrong", [{"sample": 0}, {"sample": 1.5}, {"rows": 0}])
