@@ -7,6 +7,7 @@ of the values. Needs DuckDB alone (the extra [online]); with ``warehouse`` one o
 from __future__ import annotations
 
 import json
+import os
 import re
 import threading
 from bisect import bisect_left
@@ -82,12 +83,14 @@ class OnDemand:
         return [self._decoded(i, decoder, [row[i] for row in found]) for i, decoder in enumerate(self._decoders)]
 
     def _statement(self) -> tuple[duckdb.DuckDBPyConnection, duckdb.Statement]:
-        """This thread's own, parsed once."""
-        if not hasattr(self._prepared, "statement"):
+        """This thread's own, in this process, parsed once."""
+        process = os.getpid()
+        own: Any = self._prepared.__dict__  # that of a parent stays there: to close it could wait for ever
+        if process not in own:
             connection = _connect()
             (statement,) = connection.extract_statements(self._sql)
-            self._prepared.statement = connection, statement
-        found: tuple[duckdb.DuckDBPyConnection, duckdb.Statement] = self._prepared.statement
+            own[process] = connection, statement
+        found: tuple[duckdb.DuckDBPyConnection, duckdb.Statement] = own[process]
         return found
 
     def _decoded(self, position: int, decoder: _Decoder, values: list[Any]) -> list[object]:
@@ -132,9 +135,21 @@ class OnDemand:
 _lock = threading.Lock()
 
 
+def _unlock() -> None:
+    global _lock  # a thread that the fork left behind may hold it
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which forks nothing
+    os.register_at_fork(after_in_child=_unlock)
+
+
 @cache
-def _database() -> duckdb.DuckDBPyConnection:
-    """One database in memory for the process. The expressions come from Redis: they reach no file and no network."""
+def _database(process: int) -> duckdb.DuckDBPyConnection:
+    """One database in memory for each process: a fork leaves that of its parent as locked as it was.
+
+    The expressions come from Redis: they reach no file and no network.
+    """
     connection = duckdb.connect(":memory:", config={"threads": 1, "enable_external_access": False})
     connection.execute("set global TimeZone = 'UTC'")
     # It takes what expressions share out of try(...), where an error fails them all; the macro has a case there.
@@ -146,7 +161,7 @@ def _database() -> duckdb.DuckDBPyConnection:
 def _connect() -> duckdb.DuckDBPyConnection:
     """A connection of one's own: DuckDB's are not to be used by two threads at once."""
     with _lock:
-        return _database().cursor()
+        return _database(os.getpid()).cursor()
 
 
 def names_read(expression: str) -> set[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from syncer import ondemand
 from syncer.errors import DefinitionError, RequestError
 from syncer.feature import Entity, Feature, FeatureService, FeatureView, JoinKey, OnDemandFeature, ServiceView
 from syncer.ondemand import OnDemand, expression_type, readable
@@ -190,3 +193,17 @@ assert OnDemand(service, {}).compute(columns, 1) == list(columns.values())
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_forked_process_has_a_database_of_its_own() -> None:
+    """That of its parent may be locked for ever, by a thread that is not there."""
+    parent = ondemand._database(os.getpid())
+    with ondemand._lock:
+        child = os.fork()
+        if not child:
+            signal.alarm(10)
+            try:
+                os._exit(0 if ondemand._connect() and ondemand._database(os.getpid()) is not parent else 2)
+            finally:
+                os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
