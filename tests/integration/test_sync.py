@@ -435,6 +435,7 @@ def test_a_marker_tells_what_was_synced(shop: Shop, server: Any) -> None:
     shop.syncer("sync")
     found = marker(server, "orders:1")
     assert len(found.pop("token")) == 16
+    keys = [f"shop_dev:customer:{id_}" for id_ in (1, 2, 3)]
     assert found == {
         "state": "done",
         "entity": "customer",
@@ -443,6 +444,8 @@ def test_a_marker_tells_what_was_synced(shop: Shop, server: Any) -> None:
         "newest_available_at": "2026-01-08T09:00:00+00:00",
         "rows": 3,
         "complete_through": 5,
+        "key_bytes": sum(map(len, keys)),
+        "message_bytes": sum(server.hstrlen(key, "orders:1") for key in keys),
     }
     assert marker(server, "visits:1")["newest_available_at"] == "2026-01-09T09:00:00+00:00"
 
