@@ -29,7 +29,7 @@ test: lint $(FEAST) $(NODE) ## everything CI runs: lint, dbt build with unit tes
 	$(BIN)/dbt build
 	FEAST=required $(BIN)/python -m pytest --quiet --durations 10 $(BESIDE)
 
-coverage: $(FEAST) ## the tests once more, and which lines of syncer they never reach (half as long again)
+coverage: $(FEAST) ## the tests once more, and which lines of syncer they never reach (slower)
 	FEAST=required $(BIN)/python -m pytest --quiet --cov $(BESIDE)
 
 lint: $(READY) ## formatting, lint, types, and dbt YAML that dbt v2 can read

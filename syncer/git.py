@@ -39,10 +39,12 @@ def merge_base(folder: Path, against: str | None) -> str | None:
         return None
     main = next((ref for ref in ([against] if against else MAIN) if _commit(folder, ref)), None)
     if main is None:
-        what = f"there is no commit '{against}'" if against else f"there is no main branch: none of {', '.join(MAIN)}"
+        what, hint = f"there is no main branch: none of {', '.join(MAIN)}", "name yours: --against develop"
+        if against:
+            what, hint = f"there is no commit '{against}'", "name the branch that changes are merged into: origin/main"
         raise ProjectError(
             f"{what} in this {'shallow clone' if shallow else 'repository'}",
-            deepen if shallow else "name the branch that changes are merged into: --against develop",
+            deepen if shallow else hint,
         )
     heads = ["HEAD", *(["MERGE_HEAD"] if _commit(folder, "MERGE_HEAD") else [])]
     base = _said(folder, "merge-base", main, *heads)

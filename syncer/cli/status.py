@@ -119,7 +119,8 @@ def _say(found: Status, place: str) -> None:
         click.echo(f"{view_id(*split_field(field))}: retired, and still online; `syncer sync` takes it out.")
     stale = len(found.stale)
     verb = "is" if stale == 1 else "are"
-    words = f"{stale} of {len(found.views)} feature views {verb} stale" if stale else "no feature view is stale"
+    none = "is known to be" if found.offline_unknown or found.online_unknown else "is"
+    words = f"{stale} of {len(found.views)} feature views {verb} stale" if stale else f"no feature view {none} stale"
     click.echo(f"As of {utc(found.now)}, {words} ({place}).")
     for what, error in (("the warehouse", found.offline_unknown), ("Redis", found.online_unknown)):
         if error:

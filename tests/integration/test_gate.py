@@ -449,7 +449,7 @@ def test_without_a_base_a_sentence_says_what_to_do(shop: Repository, tmp_path: P
     said = refused(shop.try_syncer("check", "--against", "nowhere"))
     assert said == [
         "Error: there is no commit 'nowhere' in this repository",
-        "Hint: name the branch that changes are merged into: --against develop",
+        "Hint: name the branch that changes are merged into: origin/main",
     ]
     clone = tmp_path / "clone"
     shop.git("checkout", "--quiet", "main")

@@ -125,6 +125,7 @@ def test_without_redis_the_warehouse_is_still_told(shop: Shop) -> None:
     assert refused.exit_code == 1, "nobody knows what is online"
     assert "Error: the half of Redis is unknown: there is no Redis at 127.0.0.1:1" in refused.stderr
     assert refused.stdout.splitlines()[3].split()[-1] == "unknown"
+    assert "no feature view is known to be stale" in refused.stdout
 
 
 def test_while_dbt_writes_redis_is_still_told(shop: Shop) -> None:
