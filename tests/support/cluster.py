@@ -33,14 +33,17 @@ class Cluster:
         self.url = f"redis+cluster://{HOST}:{self.ports[0]},{HOST}:{self.ports[1]}"
 
     def add_replica(self, primary: int, free_port: Callable[[], int]) -> int:
-        """The port of a new node that follows ``primary``."""
+        """The port of a new node that follows ``primary``, and that all others know."""
         port = _free_with_bus(free_port)
+        nodes = [*self.ports, port]
         self.processes.start(port, "cluster-enabled yes", "cluster-node-timeout 2000", "repl-diskless-sync-delay 0")
         id_ = client(primary).execute_command("CLUSTER", "MYID").decode()
         client(port).execute_command("CLUSTER", "MEET", HOST, primary)
         wait_until(lambda: any(each.startswith(f"{HOST}:{primary}") for each in client(port).cluster("nodes")))
         wait_until(lambda: bool(client(port).execute_command("CLUSTER", "REPLICATE", id_)))
         wait_until(lambda: client(port).info("replication").get("master_link_status") == "up")
+        # One that only its primary knows is alone when that one dies: nobody would hear that it has taken over.
+        wait_until(lambda: all(_knows(each, other) for each in nodes for other in nodes))
         return port
 
     def wait(self) -> None:
@@ -96,6 +99,12 @@ class Cluster:
         id_ = client(owner).execute_command("CLUSTER", "MYID")
         for port in (target, source):
             client(port).execute_command("CLUSTER", "SETSLOT", slot, "NODE", id_)
+
+
+def _knows(one: int, other: int) -> bool:
+    """Whether the node at port ``one`` is in touch with the one at ``other``, or is it."""
+    facts = client(one).cluster("nodes").get(f"{HOST}:{other}")
+    return facts is not None and facts["connected"] and "handshake" not in facts["flags"]
 
 
 def _migrate(slot: int, source: int, target: int) -> None:
