@@ -2,13 +2,16 @@
 
 Source: https://redis.io/docs/latest/develop/reference/protocol-spec/. A command is an array of bulk strings. What the
 writing of features is answered by comes in lines (an integer, a status, an error, the length of an array), so its
-replies are read by counting lines. Knows no socket.
+replies are read by counting lines; what a reader is answered by, the Redis project's own parser reads. Knows no socket.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+
+from hiredis import ProtocolError, Reader
+from hiredis import ReplyError as ReplyFailure
 
 
 def command(*args: bytes | str | int) -> bytes:
@@ -41,69 +44,44 @@ class Answers:
 
     def __init__(self, shapes: Sequence[tuple[int, int]]) -> None:
         self._shapes = shapes
-        self._done = [0] * len(shapes)
-        self._rest = b""
+        self._reader = Reader(notEnoughData=_OUTSTANDING)
+        self._done = 0  # keys of the request that is being answered
         self.values: list[list[bytes | None]] = [[] for _ in shapes]
         self.refused: list[tuple[int, int, str]] = []
         self.complete = 0
 
     def feed(self, chunk: bytes) -> None:
         """Takes the next bytes. Raises ValueError for what is no such reply."""
-        data, at = self._rest + chunk if self._rest else chunk, 0
-        while self.complete < len(self._shapes):
-            count, size = self._shapes[self.complete]
-            at = self._feed(self.complete, count, size, data, at)
-            if self._done[self.complete] < count:
-                break
-            self.complete += 1
-        self._rest = data[at:]
+        try:
+            self._reader.feed(chunk)
+            while self.complete < len(self._shapes) and self._read(*self._shapes[self.complete]):
+                self._done = 0
+                self.complete += 1
+        except ProtocolError as error:
+            raise ValueError(f"{error}: no reply to HMGET") from error
 
-    def _feed(self, request: int, count: int, size: int, data: bytes, at: int) -> int:
-        """Reads replies to ``request`` from ``at`` on; the place behind the last one that is whole."""
-        values, end, head = self.values[request], len(data), b"*%d\r\n" % size if size else b""
-        sizes, skip, bulks = _SIZES, len(head), range(size or 1)
-        for done in range(self._done[request], count):
-            start = at
-            if data.startswith(head, at) and not (size == 0 and data.startswith(b"-", at)):
-                at += skip
-                for _ in bulks:
-                    if (length := sizes.get(data[at : at + 5])) is not None:
-                        at += 5
-                    elif (length := sizes.get(data[at : at + 6])) is not None:
-                        at += 6
-                    else:
-                        length, at = _bulk_size(data, at)
-                    if length >= 0:
-                        values.append(data[at : at + length])
-                        at += length + 2
-                    else:
-                        values.append(None)
-            elif data.startswith(b"-", at):
-                stop = data.find(b"\r\n", at)
-                if stop >= 0:
-                    self.refused.append((request, done, text(data[at + 1 : stop])))
-                    values += [None] * len(bulks)
-                    at = stop + 2
-            elif not head.startswith(data[at:]):
-                raise ValueError(f"{data[at : at + 20]!r} is no reply to HMGET")
-            if at > end or at == start:  # incomplete: its values so far are cut off
-                del values[done * len(bulks) :]
-                self._done[request] = done
-                return start
-        self._done[request] = count
-        return at
+    def _read(self, count: int, size: int) -> bool:
+        """Takes what has come of one request's replies; whether that was all."""
+        values, reply_of = self.values[self.complete], self._reader.gets
+        for done in range(self._done, count):
+            reply = reply_of()
+            if type(reply) is list and size == len(reply) > 0:
+                values += reply
+            elif reply is _OUTSTANDING:
+                self._done = done
+                return False
+            elif isinstance(reply, ReplyFailure):
+                self.refused.append((self.complete, done, str(reply)))
+                values += [None] * (size or 1)
+            elif size == 0 and (reply is None or type(reply) is bytes):
+                values.append(reply)
+            else:
+                raise ValueError(f"{reply!r:.40} is no reply to {'HMGET' if size else 'GET'}")
+        return True
 
 
-def _bulk_size(data: bytes, at: int) -> tuple[int, int]:
-    """(its length, where it begins) of the bulk string at ``at``; beyond all ``data`` when its first line is torn."""
-    end = data.find(b"\r\n", at)
-    if data[at : at + 1] not in (b"$", b""):
-        raise ValueError(f"{data[at : at + 20]!r} is no bulk string")
-    return (int(data[at + 1 : end]), end + 2) if end >= 0 else (-1, len(data) + 1)
-
-
-#: The first lines of the null, and of bulk strings as long as most messages are: 5 or 6 bytes.
-_SIZES = {b"$%d\r\n" % size: size for size in (-1, *range(10, 1000))}
+#: What the library gives while a reply is not there to its end.
+_OUTSTANDING = object()
 
 
 class Replies:

