@@ -1,7 +1,8 @@
 """Columns of features as NumPy and Arrow arrays; loaded only by who asks for them.
 
-A column comes as its N values, None where there is none. In Arrow it has the type that the feature is registered with,
-in NumPy the dtype of that type, so that integers beside NULLs stay integers.
+A column comes as its N values: a list, with None where there is none, or a sequence of protobuf's, which has no None.
+In Arrow it has the type that the feature is registered with, in NumPy the dtype of that type, so that integers beside
+NULLs stay integers.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ def numpy_column(type_: str, values: Sequence[Any]) -> Any:
     Instants are datetime64[us] in UTC; texts, decimals and huge integers Python's own values; a list is an array.
     """
     dtype, nothing, read = _numpy(type_)
-    if None not in values:
-        return _filled(dtype, values if read is None else list(map(read, values)))
+    if not isinstance(values, list) or None not in values:
+        return _filled(dtype, values[:] if read is None else list(map(read, values)))
     absent = [value is None for value in values]
     there = [nothing if value is None else read(value) if read else value for value in values]
     return np.ma.MaskedArray(_filled(dtype, there), absent)
@@ -75,7 +76,7 @@ def arrow_column(type_: str, values: Sequence[Any]) -> Any:
     """N values as an Arrow array of the type; huge integers are decimal256(39,0)."""
     import pyarrow as pa
 
-    return pa.array(values, _arrow(type_))
+    return pa.array(values if isinstance(values, list) else values[:], _arrow(type_))
 
 
 def arrow_table(names: Sequence[str], columns: Sequence[Any]) -> Any:

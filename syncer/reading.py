@@ -74,16 +74,18 @@ class ViewFeatures:
     def types(self) -> tuple[str, ...]:
         return self.item.types
 
-    def lists(self) -> Iterator[list[Any]]:
+    def lists(self) -> list[list[Any]]:
         """Per feature, N values; None where there is none."""
-        for column in self.columns.features:
-            if self.withheld:
-                yield [None] * self.rows
-            elif self.valid is None:
-                yield column[:]  # type: ignore[misc]  # protobuf's make a list of it
-            else:
-                padded = [*column[:], None]
-                yield [padded[i] for i in self.valid]
+        return [column[:] for column in self.sequences()]  # type: ignore[misc]  # of protobuf's, too, it is a list
+
+    def sequences(self) -> Sequence[Sequence[Any]]:
+        """As ``lists``, not copied: a list, or a sequence of protobuf's, which holds no None."""
+        if self.withheld:
+            return [[None] * self.rows for _ in self.names]
+        if self.valid is None:
+            return self.columns.features
+        padded = [[*column[:], None] for column in self.columns.features]
+        return [[column[i] for i in self.valid] for column in padded]
 
     def statuses(self) -> Iterator[list[str]]:
         """Per feature, N statuses."""
@@ -116,9 +118,13 @@ class ComputedFeatures:
     values: Sequence[list[Any]]  # per feature, N values
     rows: int
 
-    def lists(self) -> Iterator[list[Any]]:
+    def lists(self) -> list[list[Any]]:
         """Per feature, N values; None where an expression is NULL."""
-        yield from self.values
+        return [values[:] for values in self.values]
+
+    def sequences(self) -> Sequence[Sequence[Any]]:
+        """As ``lists``, not copied."""
+        return self.values
 
     def statuses(self) -> Iterator[list[str]]:
         """Per feature, N statuses."""
@@ -161,7 +167,10 @@ class OnlineFeatures:
 
     def to_dict(self) -> dict[str, list[Any]]:
         """{feature: [value of each row]}."""
-        return {name: values for part in self._parts for name, values in zip(part.names, part.lists(), strict=True)}
+        found: dict[str, list[Any]] = {}
+        for part in self._parts:
+            found.update(zip(part.names, part.lists(), strict=True))
+        return found
 
     def rows(self) -> list[dict[str, Any]]:
         """One {feature: value} per row."""
@@ -186,9 +195,9 @@ class OnlineFeatures:
 
         return pandas_frame(self.to_arrow())
 
-    def _typed(self) -> Iterator[tuple[str, str, list[Any]]]:
+    def _typed(self) -> Iterator[tuple[str, str, Sequence[Any]]]:
         for part in self._parts:
-            yield from zip(part.names, part.types, part.lists(), strict=True)
+            yield from zip(part.names, part.types, part.sequences(), strict=True)
 
     @property
     def values(self) -> tuple[tuple[Any, ...], ...]:
