@@ -1,28 +1,52 @@
-"""Fixtures for every test: a real Redis, started once for the run."""
+"""Fixtures for every test: a real Redis, started once for the run, and ports; and how Hypothesis searches."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import random
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
 
 from syncer.server import HOST, EmbeddedServer
+
+# The same examples each time, and none of them is late: a change is judged by what it does, not by the dice or by how
+# busy the machine is. `pytest --hypothesis-profile search` throws the dice.
+_PATIENT: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "print_blob": True}
+settings.register_profile("search", **_PATIENT)
+settings.register_profile("same", derandomize=True, **_PATIENT)
+settings.load_profile("same")
+
+#: Above a port of `free_port` is another one for it: that of a Cluster node's bus.
+BUS = 10_000
+#: Ports for each process that runs tests. Below 32,768: systems take those above for the client's end of connections.
+_FIRST_PORT, _PORTS, _PROCESSES = 11_000, 1_000, 10
 
 
 @pytest.fixture(scope="session")
 def free_port() -> Callable[[], int]:
-    """Call it for a port of 127.0.0.1 that nothing listened on a moment ago."""
+    """Call it for a port of 127.0.0.1 that nothing listens on, and that nobody else is given."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _PROCESSES
+    first, offset = _FIRST_PORT + worker * _PORTS, random.randrange(_PORTS)  # another run of the tests may go on beside
+    ports = (first + (offset + number) % _PORTS for number in range(_PORTS))
 
     def find() -> int:
-        with socket.socket() as probe:
-            probe.bind((HOST, 0))
-            port: int = probe.getsockname()[1]
-            return port
+        return next(port for port in ports if _is_free(port) and _is_free(port + BUS))
 
     return find
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe, contextlib.suppress(OSError):
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: old connections do not count
+        probe.bind((HOST, port))
+        return True
+    return False
 
 
 @pytest.fixture(scope="session")

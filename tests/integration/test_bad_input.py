@@ -377,8 +377,8 @@ def held(database: Path) -> Iterator[subprocess.Popen[str]]:
 
 def test_a_warehouse_that_another_process_holds_is_waited_for(shop: Shop) -> None:
     with held(shop.database) as holder:
-        threading.Timer(0.3, holder.kill).start()
         started = time.monotonic()
+        threading.Timer(0.3, holder.kill).start()
         shop.syncer("sync")
         assert time.monotonic() - started > 0.3
 

@@ -30,7 +30,6 @@ MARKERS = "shop_dev:#markers"
 @pytest.fixture(autouse=True)
 def many_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sync, "TRANSACTION_ROWS", 16)
-    monkeypatch.setattr(lease, "LEASE_SECONDS", 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +52,7 @@ def cluster(running: Cluster) -> Cluster:
 @pytest.fixture
 def runs(shop: Shop, cluster: Cluster) -> Runs:
     """The shop with some hundred visitors, synced once and changed since."""
-    made = Runs(shop.folder, cluster.url, timeout=1.0)
+    made = Runs(shop.folder, cluster.url)
     made.change(1)
     made.sync()
     made.change(2)
@@ -156,7 +155,9 @@ def test_a_node_is_killed_and_comes_back_without_its_data(runs: Runs, cluster: C
     runs.assert_exact()
 
 
-def test_a_node_stays_away(runs: Runs, cluster: Cluster) -> None:
+def test_a_node_stays_away(runs: Runs, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "LEASE_SECONDS", 1.0)  # the next run waits until that of this one ends
+    monkeypatch.setattr(lease, "_PATIENCE", 60.0)
     victim = cluster.port_of(KEY)
     with pytest.raises(StoreNotReadyError):
         runs.sync_with(lambda: cluster.processes.kill(victim), deadline=0.5)

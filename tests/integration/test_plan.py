@@ -121,5 +121,5 @@ def test_a_limited_run_takes_its_time(shop: Shop) -> None:
         "from range(100, 300) as t(i)"
     )
     views = shop.json("sync", "--max-rows-per-second", "400")["views"]
-    assert 0.4 < views[2]["seconds"] < 5
+    assert views[2]["seconds"] > 0.4
     assert_mirrored(shop)

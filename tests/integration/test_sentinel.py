@@ -37,7 +37,7 @@ def test_a_failover_is_survived_by_readers_and_mended_by_the_next_sync(shop: Sho
         # The replica loses a row that the marker, which it has, vouches for: only reading back can tell.
         client(service.replica).config_set("replica-read-only", "no")
         client(service.replica).delete("shop_dev:customer:2")
-        service.processes.kill(service.primary)
+        service.kill_primary()
         synced = shop.json("sync")["views"]  # waits until the Sentinel has another primary
         assert reader.get_online_features("churn@1", [{"customer_id": 1}]).rows() == before
 

@@ -10,8 +10,10 @@ from typing import Any
 
 import duckdb
 import pytest
+import redis
 
 from syncer.server import EmbeddedServer
+from tests.support.processes import wait_until
 from tests.support.results import assert_mirrored
 from tests.support.shop import Shop
 from tests.support.watch import Watch
@@ -90,7 +92,9 @@ def test_a_watch_may_be_interrupted_while_it_waits_for_the_warehouse(own: Embedd
     with duckdb.connect(str(shop.database)):
         watch = Watch(shop, "--json")
         try:
-            time.sleep(2.5)
+            with redis.Redis.from_url(own.url) as server:  # which it asks first
+                wait_until(lambda: server.info("clients")["connected_clients"] > 1)
+            time.sleep(1)
             assert watch.end(signal.SIGINT) == 0
         finally:
             watch.close()

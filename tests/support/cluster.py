@@ -12,18 +12,19 @@ from tests.support.processes import HOST, Processes, client, wait_until
 
 SLOTS = 16_384
 
+#: Without full coverage a Cluster goes on answering for the slots that it has. No test waits until a node is taken for
+#: dead, and none may be that was only slow: its Cluster would answer no one for seconds.
+NODE = ("cluster-enabled yes", "cluster-node-timeout 60000", "cluster-require-full-coverage no")
+
 
 class Cluster:
     """Slots in equal parts, by port in ascending order of slots."""
 
     def __init__(self, processes: Processes, free_port: Callable[[], int]) -> None:
         self.processes = processes
-        self.ports = [_free_with_bus(free_port) for _ in range(3)]
+        self.ports = [free_port() for _ in range(3)]
         for epoch, port in enumerate(self.ports):
-            # Without full coverage a Cluster goes on answering for the slots that it has.
-            processes.start(
-                port, "cluster-enabled yes", "cluster-node-timeout 2000", "cluster-require-full-coverage no"
-            )
+            processes.start(port, *NODE)
             node = client(port)
             node.execute_command("CLUSTER", "ADDSLOTS", *range(*self._share(epoch)))
             node.execute_command("CLUSTER", "SET-CONFIG-EPOCH", epoch + 1)
@@ -34,9 +35,9 @@ class Cluster:
 
     def add_replica(self, primary: int, free_port: Callable[[], int]) -> int:
         """The port of a new node that follows ``primary``, and that all others know."""
-        port = _free_with_bus(free_port)
+        port = free_port()
         nodes = [*self.ports, port]
-        self.processes.start(port, "cluster-enabled yes", "cluster-node-timeout 2000", "repl-diskless-sync-delay 0")
+        self.processes.start(port, *NODE, "repl-diskless-sync-delay 0")
         id_ = client(primary).execute_command("CLUSTER", "MYID").decode()
         client(port).execute_command("CLUSTER", "MEET", HOST, primary)
         wait_until(lambda: any(each.startswith(f"{HOST}:{primary}") for each in client(port).cluster("nodes")))
@@ -110,10 +111,3 @@ def _knows(one: int, other: int) -> bool:
 def _migrate(slot: int, source: int, target: int) -> None:
     for each in client(source).execute_command("CLUSTER", "GETKEYSINSLOT", slot, 1_000):
         client(source).execute_command("MIGRATE", HOST, target, each, 0, 5_000)
-
-
-def _free_with_bus(free_port: Callable[[], int]) -> int:
-    """A port whose cluster bus, 10,000 above, is a port too."""
-    while (port := free_port()) > 55_535:
-        pass
-    return port

@@ -247,7 +247,7 @@ def killed_anywhere(runs: Runs, points: int) -> None:
 
 def stopped_and_woken(runs: Runs, points: int) -> None:
     """Stops runs at seams in their middle; another one takes over; the first one wakes up and must write nothing."""
-    lease.LEASE_SECONDS, lease._PATIENCE = 0.2, 20.0  # short leases, and time for a slow machine to see them end
+    lease.LEASE_SECONDS, lease._PATIENCE = 0.5, 120.0  # short leases, and time for a slow machine to see them end
     runs.change(0)
     runs.sync()
     runs.change(1)

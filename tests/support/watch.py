@@ -32,7 +32,7 @@ class Watch:
             for line in lines:
                 self._lines.put(line.rstrip())
 
-    def until(self, words: str, seconds: float = 40.0) -> list[str]:
+    def until(self, words: str, seconds: float = 120.0) -> list[str]:
         """The lines up to the first one with ``words``."""
         seen: list[str] = []
         deadline = time.monotonic() + seconds
@@ -45,7 +45,7 @@ class Watch:
 
     def end(self, number: signal.Signals) -> int:
         self.process.send_signal(number)
-        return self.process.wait(timeout=20)
+        return self.process.wait(timeout=120)
 
     def close(self) -> None:
         self.process.kill()

@@ -125,7 +125,7 @@ def test_a_fork_leaves_its_parents_rows_and_locks_alone() -> None:
     held.wait()
     child = os.fork()
     if not child:
-        signal.alarm(10)
+        signal.alarm(120)
         try:
             stream = Memory()
             writer.sampled(10)
