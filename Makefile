@@ -8,6 +8,8 @@ READY := .venv/project.stamp
 FEAST := .venv-feast/requirements.stamp
 # The reader in JavaScript, which is tested where there is npm and it reaches a registry of packages.
 NODE := examples/node/node_modules/package.stamp
+# A Chromium for the report, on the same terms.
+BROWSER := .chromium/chromium.stamp
 
 # What another active environment or a dbt user's shell may have set would steer the commands below elsewhere.
 unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
@@ -25,7 +27,7 @@ help: ## list the targets
 demo: $(READY) ## real flights from dbt to Redis and back, with a training set
 	@scripts/demo.sh
 
-test: lint $(FEAST) $(NODE) ## everything CI runs: lint, dbt build with unit tests, pytest
+test: lint $(FEAST) $(NODE) $(BROWSER) ## everything CI runs: lint, dbt build with unit tests, pytest
 	$(BIN)/dbt build
 	FEAST=required $(BIN)/python -m pytest --quiet --durations 10 $(BESIDE)
 
@@ -69,7 +71,7 @@ pins: ## write each requirements.txt anew (needs uv; UPGRADE=1 takes newer relea
 		$(if $(UPGRADE),--upgrade) --quiet --output-file tests/evidently/requirements.txt
 
 clean: ## remove everything that was made here, .venv too
-	rm -rf .venv .venv-feast examples/node/node_modules .run target dbt_packages logs build dist *.duckdb *.duckdb.wal *.duckdb.tmp *.parquet
+	rm -rf .venv .venv-feast .chromium examples/node/node_modules .run target dbt_packages logs build dist *.duckdb *.duckdb.wal *.duckdb.tmp *.parquet
 	rm -rf .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -98,3 +100,8 @@ $(NODE): examples/node/package.json
 	@mkdir -p $(@D)
 	@if command -v npm >/dev/null && cd examples/node && npm install --silent >/dev/null 2>&1; then touch node_modules/package.stamp; \
 	else echo "note: no npm, or no registry of packages, here: the reader in JavaScript is not tested"; fi
+
+$(BROWSER): tests/chromium/install.js | $(READY)
+	@echo "Setting up .chromium, once (ten seconds)"
+	@if command -v npm >/dev/null && node $< $(@D) 2>/dev/null && $(BIN)/python -m tests.support.browser 2>/dev/null; \
+	then touch $@; else rm -rf $(@D); echo "note: no npm, or no registry of packages, here, or its Chromium does not start: the report is tested without a browser"; fi

@@ -15,6 +15,11 @@ from hypothesis import HealthCheck, settings
 
 from syncer.server import HOST, EmbeddedServer
 
+# What the shell of a user of dbt and git has set would steer what is tested.
+for _name in [name for name in os.environ if name.startswith(("DBT_", "GIT_", "SYNCER_"))]:
+    del os.environ[_name]
+os.environ["GIT_CONFIG_GLOBAL"] = os.environ["GIT_CONFIG_SYSTEM"] = os.devnull
+
 # The same examples each time, and none of them is late: a change is judged by what it does, not by the dice or by how
 # busy the machine is. `pytest --hypothesis-profile search` throws the dice.
 _PATIENT: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "print_blob": True}

@@ -65,7 +65,7 @@ def short_leases(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def scenario(shop: Shop, name: str, points: int) -> str:
     command = [sys.executable, "-m", "tests.support.runs", str(shop.folder), shop.redis_url, name, str(points)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=3_600)
     assert done.returncode == 0, done.stderr
     return done.stderr
 

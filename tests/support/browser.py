@@ -2,6 +2,8 @@
 
 Sources: the Chrome DevTools Protocol (domains Page, Runtime, Log, Emulation, Input), and chromium's
 `--remote-debugging-pipe`: JSON messages, each ended by a zero byte, read from descriptor 3 and written to 4.
+
+As a program, `python -m tests.support.browser`, it shows a page in the browser that the tests would take, or fails.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
 import tempfile
@@ -16,12 +19,24 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.support.projects import ROOT
+
+#: Where `make test` puts one, with libraries and a font.
+OURS = ROOT / ".chromium"
+
 #: What distributions call it. CHROMIUM names another one.
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
+_SECONDS = 120.0  # what is not there by then does not come
+
 
 def find_browser() -> str | None:
-    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+    """The one in CHROMIUM, ours, or one on PATH."""
+    ours = OURS / "chromium"
+    return os.environ.get("CHROMIUM") or shutil.which(ours) or next(filter(None, map(shutil.which, NAMES)), None)
+
+
+_SURROUNDINGS = {"LD_LIBRARY_PATH": str(OURS / "lib"), "FONTCONFIG_FILE": str(OURS / "fonts.conf")}
 
 
 class Browser:
@@ -48,6 +63,7 @@ class Browser:
             ],
             preexec_fn=descriptors,
             pass_fds=(3, 4),
+            env=os.environ | _SURROUNDINGS if Path(binary).parent == OURS else None,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -81,9 +97,7 @@ class Browser:
         before = self._loaded
         if not self.call("Page.navigate", url=url).get("loaderId"):
             return
-        deadline = time.monotonic() + 60
         while self._loaded == before:
-            assert time.monotonic() < deadline, f"{url} did not load"
             self._receive()
 
     def do(self, script: str) -> Any:
@@ -91,6 +105,13 @@ class Browser:
         found = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
+
+    def until(self, script: str, wanted: Any) -> None:
+        """Returns once the expression is ``wanted``."""
+        deadline = time.monotonic() + _SECONDS
+        while (found := self.do(script)) != wanted:
+            assert time.monotonic() < deadline, f"{found} is not {wanted}"
+            time.sleep(0.02)
 
     def press(self, key: str) -> None:
         """One key, as a person presses it: 'Tab', 'Enter'."""
@@ -122,6 +143,7 @@ class Browser:
 
     def _receive(self) -> dict[str, Any]:
         while b"\0" not in self._buffer:
+            assert select.select([self._in], [], [], _SECONDS)[0], "the browser says nothing"
             chunk = os.read(self._in, 1 << 16)
             assert chunk, "the browser has ended"
             self._buffer += chunk
@@ -141,3 +163,15 @@ class Browser:
             url = parameters["request"]["url"]
             if not url.startswith(("file:", "data:", "about:")):
                 self.problems.append(f"asks the network for {url}")
+
+
+def main() -> None:
+    browser = Browser(find_browser() or "chromium")
+    browser.open("data:text/html,<p>it works")
+    assert browser.do("document.querySelector('p').offsetHeight") > 0
+    assert browser.pdf().startswith(b"%PDF")
+    browser.close()
+
+
+if __name__ == "__main__":
+    main()
