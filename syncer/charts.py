@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from html import escape
 
@@ -121,6 +122,8 @@ def _axis(top: float, plot: float, words: Callable[[float], str]) -> list[str]:
 
 def _tilted(x: float, y: float, label: str) -> str:
     short = label if len(label) <= 15 else label[:14] + "…"
+    with suppress(ValueError):  # of a number with many digits, the first ones
+        short = f"{float(label):.6g}" if len(short) > 9 and "." in label else short
     return f'<text class="end" transform="translate({x:.1f} {y:.1f}) rotate(-32)">{escape(short)}</text>'
 
 

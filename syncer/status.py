@@ -29,6 +29,7 @@ class Status:
     """All feature views at one instant, by id; and why a half is unknown, where it is."""
 
     now: datetime
+    stands: bool  # `now` is where the project's clock stands: no age grows, and a scheduler that ends does not show
     views: tuple[Freshness, ...]
     markers: Mapping[str, Marker]  # by field; {} where Redis is unknown
     costs: tuple[ViewCost, ...]  # of what is online
@@ -57,9 +58,11 @@ def status(
     namespace: str,
     target: str,
     now: datetime,
+    stands: bool,
     runs: Mapping[str, ModelRun],
 ) -> Status:
-    """The status of all ``declared`` views at ``now``; ``runs``: dbt's last, by unique id.
+    """The status of all ``declared`` views at ``now``; ``stands``: of a clock that stands there; ``runs``: dbt's last,
+    by unique id.
 
     Raises NamespaceError when the namespace belongs to another project or target.
     """
@@ -82,6 +85,7 @@ def status(
     )
     return Status(
         now=now,
+        stands=stands,
         views=views,
         markers=markers or {},
         costs=tuple(costs(registry, _sizes(registry, markers or {}), memory)),

@@ -93,6 +93,7 @@ def report_command(
             namespace=namespace,
             target=project.target,
             now=now or project.clock() or datetime.now(timezone.utc),
+            stands=now is None and project.clock() is not None,
             runs=read_runs(project.runs_path),
         ),
         open_warehouse(project.database, project.settings, patience=PATIENCE),

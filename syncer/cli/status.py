@@ -75,6 +75,7 @@ def status_command(
         namespace=namespace,
         target=project.target,
         now=now or project.clock() or datetime.now(timezone.utc),
+        stands=now is None and project.clock() is not None,
         runs=read_runs(project.runs_path),
     )
     if metrics:
@@ -121,7 +122,8 @@ def _say(found: Status, place: str) -> None:
     verb = "is" if stale == 1 else "are"
     none = "is known to be" if found.offline_unknown or found.online_unknown else "is"
     words = f"{stale} of {len(found.views)} feature views {verb} stale" if stale else f"no feature view {none} stale"
-    click.echo(f"As of {utc(found.now)}, {words} ({place}).")
+    clock = ", where the project's clock stands" if found.stands else ""
+    click.echo(f"As of {utc(found.now)}{clock}, {words} ({place}).")
     for what, error in (("the warehouse", found.offline_unknown), ("Redis", found.online_unknown)):
         if error:
             say_error(SyncerError(f"the half of {what} is unknown: {error.message}", error.hint))
@@ -131,6 +133,7 @@ def _json(namespace: str, found: Status, per_gb: float) -> dict[str, Any]:
     return {
         "namespace": namespace,
         "now": found.now.isoformat(),
+        "clock_stands": found.stands,
         "healthy": found.healthy,
         "offline_unknown": found.offline_unknown and found.offline_unknown.message,
         "online_unknown": found.online_unknown and found.online_unknown.message,

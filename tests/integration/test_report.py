@@ -367,6 +367,7 @@ def large(*, views: int, features: int, periods: int) -> Report:
     found = costs(registry, sizes, Memory())
     status = Status(
         now=NOW,
+        stands=False,
         views=tuple(_fresh(each) for each in registry.views.values()),
         markers={},
         costs=tuple(found),

@@ -106,7 +106,9 @@ def test_the_guide_shows_what_is_printed(shop: Shop) -> None:
 def test_a_dbt_run_tells_a_quiet_source_from_a_stopped_one(shop: Shop) -> None:
     shop.syncer("sync")
     shop.dbt("run", "--select", "visits")
-    visits = status(shop)["visits.v1"]  # the project's clock: fifteen hours after the newest visit
+    found = status(shop)  # at the project's clock: fifteen hours after the newest visit
+    assert found[""]["clock_stands"]
+    visits = found["visits.v1"]
     assert visits["quiet"]
     assert visits["built"]
     assert visits["reasons"][0].startswith("the newest fact is 15 h old (expected every 1 h): dbt built it ")
@@ -222,6 +224,7 @@ def test_a_scheduler_that_was_killed_shows(shop: Shop) -> None:
     try:
         watch.until("rows")
         watch.until("rows")
+        assert not status(shop)[""]["clock_stands"]
         alive = until(lambda: status(shop)["visits.v1"], lambda view: not view["reasons"])
         assert alive["online"]["sync_age_seconds"] <= 4.5
         assert watch.end(signal.SIGKILL) == -signal.SIGKILL

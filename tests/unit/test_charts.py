@@ -36,6 +36,25 @@ def test_every_bin_has_two_bars_as_high_as_its_shares(bins: list[tuple[str, floa
     assert drawn(svg).attrib["aria-label"] == "visits & <more>"
 
 
+@pytest.mark.parametrize(
+    ("label", "shown"),
+    [
+        ("0.30000000000000004", "0.3"),
+        ("10.357019999", "10.357"),
+        ("-1.7976931348623157e+308", "-1.79769e+308"),
+        ("1234567890.5", "1.23457e+09"),
+        ("4.60312", "4.60312"),
+        ("1234567890", "1234567890"),
+        ("2013-01-31 10:30:00.5+00", "2013-01-31 10:…"),
+        ("a manufacturer. of planes", "a manufacturer…"),
+    ],
+)
+def test_the_label_of_a_bin_is_short_and_its_words_are_whole(label: str, shown: str) -> None:
+    svg = drawn(distribution("visits", [(label, 0.5, 0.5)]))
+    assert [text.text for text in svg.iter("text")][-1] == shown
+    assert [title.text for title in svg.iter("title")] == [f"{label}: reference 50.0%, current 50.0%"]
+
+
 @given(st.lists(st.none() | st.floats(0, 50), min_size=1, max_size=70))
 def test_a_line_goes_through_what_is_known_and_stops_at_gaps(values: list[float | None]) -> None:
     svg = drawn(

@@ -77,7 +77,14 @@ def test_progress_is_a_line_of_long_work_on_a_terminal_and_is_wiped() -> None:
             status_metrics(
                 "n",
                 Status(
-                    now=AS_OF, views=(), markers={}, costs=(), retired=(), offline_unknown=None, online_unknown=None
+                    now=AS_OF,
+                    stands=False,
+                    views=(),
+                    markers={},
+                    costs=(),
+                    retired=(),
+                    offline_unknown=None,
+                    online_unknown=None,
                 ),
                 0.0,
             ),
