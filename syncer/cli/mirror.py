@@ -9,13 +9,12 @@ from pathlib import Path
 
 import click
 
-from syncer.cli.options import json_option, namespace_option, project_options, url_option
+from syncer.cli.options import json_option, namespace_option, open_store, project_options, url_option
 from syncer.cli.output import print_json, print_table
 from syncer.cli.run import STATES, Run, arguments, logged, mirror_command, told_to_stop
 from syncer.keyspace import check_namespace
 from syncer.planning import Terms
 from syncer.project import load_project
-from syncer.store import Store
 from syncer.sync import ViewSynced, drop, sync
 from syncer.verify import verify
 from syncer.warehouse import open_warehouse
@@ -31,7 +30,7 @@ def verify_command(prepare: Callable[[], Run], url: str, repair: bool, as_json: 
     Example:
       syncer verify --select carrier_delays
     """
-    run, store = prepare(), Store(url)
+    run, store = prepare(), open_store(url)
     found = list(
         verify(
             run.registry,
@@ -101,7 +100,7 @@ def drop_command(
     """
     project = load_project(project_dir, profiles_dir, target)
     namespace = check_namespace(namespace or project.default_namespace)
-    store = Store(url)
+    store = open_store(url)
     with told_to_stop() as stopped, logged():
         done = drop(
             store,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from syncer.cost import PRICE_PER_GB
 from syncer.errors import RequestError
 from syncer.feature import parse_duration
 from syncer.project import parse_instant
+from syncer.store import Store
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -72,3 +74,8 @@ def options(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _C
 
 
 project_options = options(_project_dir, _profiles_dir, _target)
+
+
+def open_store(url: str) -> Store:
+    """A store that is closed when the command ends."""
+    return click.get_current_context().with_resource(closing(Store(url)))

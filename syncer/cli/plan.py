@@ -8,13 +8,12 @@ from typing import Any
 import click
 
 from syncer.cli.costs import costs_json, print_costs
-from syncer.cli.options import json_option, price_option
+from syncer.cli.options import json_option, open_store, price_option
 from syncer.cli.output import print_json, print_table
 from syncer.cli.run import Run, arguments, logged, mirror_command, terms_options
 from syncer.cost import Size, costs
 from syncer.namespace import COMPACT_BYTES, SPREAD_BYTES, compact_limit, cost_of_length, server_memory
 from syncer.planning import Planned, Terms
-from syncer.store import Store
 from syncer.sync import plan
 
 
@@ -29,7 +28,7 @@ def plan_command(prepare: Callable[[], Run], url: str, terms: Terms, price_per_g
     Example:
       syncer plan --select carrier_delays
     """
-    run, store = prepare(), Store(url)
+    run, store = prepare(), open_store(url)
     with logged():
         found = plan(**arguments(run, store, terms))
     limit = compact_limit(store)

@@ -13,6 +13,7 @@ from syncer.cli.options import (
     instant_option,
     json_option,
     namespace_option,
+    open_store,
     price_option,
     project_options,
     url_option,
@@ -29,7 +30,6 @@ from syncer.registry import Registry, load_registry
 from syncer.report import collect
 from syncer.runs import read_runs
 from syncer.status import status
-from syncer.store import Store
 from syncer.warehouse import open_warehouse
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def report_command(
     declarations = read_declarations(manifest)
     declarations.raise_first()
     namespace = check_namespace(namespace or project.default_namespace)
-    registry, store = load_registry(project.registry_path, project.name), Store(url)
+    registry, store = load_registry(project.registry_path, project.name), open_store(url)
     lineage, trouble = _lineage(project, target, declarations, registry, namespace)
     found = collect(
         manifest,

@@ -12,7 +12,15 @@ import click
 
 from syncer.cli.costs import costs_json, print_costs
 from syncer.cli.metrics import replace_file, status_metrics
-from syncer.cli.options import instant_option, json_option, namespace_option, price_option, project_options, url_option
+from syncer.cli.options import (
+    instant_option,
+    json_option,
+    namespace_option,
+    open_store,
+    price_option,
+    project_options,
+    url_option,
+)
 from syncer.cli.output import print_json, print_table, say_error, utc
 from syncer.errors import SyncerError
 from syncer.feature import view_id
@@ -22,7 +30,6 @@ from syncer.project import load_declarations, load_project
 from syncer.registry import load_registry
 from syncer.runs import read_runs
 from syncer.status import Status, status
-from syncer.store import Store
 from syncer.warehouse import open_warehouse
 
 #: Seconds to wait for a DuckDB file that another process holds: the other half is worth more than a long wait.
@@ -66,7 +73,7 @@ def status_command(
     declarations = load_declarations(project)
     declarations.raise_first()
     namespace = check_namespace(namespace or project.default_namespace)
-    store = Store(url)
+    store = open_store(url)
     found = status(
         load_registry(project.registry_path, project.name),
         declarations.views,

@@ -14,7 +14,7 @@ import click
 
 from syncer import journal
 from syncer.cli.metrics import replace_file, sync_metrics
-from syncer.cli.options import duration_option, json_option
+from syncer.cli.options import duration_option, json_option, open_store
 from syncer.cli.output import file_error, print_json, print_table, say_error, utc
 from syncer.cli.progress import Progress
 from syncer.cli.run import STATES, Preparation, Run, arguments, logged, mirror_command, terms_options, told_to_stop
@@ -77,7 +77,7 @@ def sync_command(
     if every and prepare.now:
         raise click.UsageError("--now stands still and --every goes on: give one of the two")
     warned: list[str] = []
-    store, models = Store(url), ModelRuns(run_models, prepare.target) if run_models else None
+    store, models = open_store(url), ModelRuns(run_models, prepare.target) if run_models else None
 
     def cycle() -> Summary:
         try:
