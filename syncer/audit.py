@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from syncer.decode import instant
 from syncer.errors import RequestError
 from syncer.feature import STALE_FACTOR, FeatureService
 from syncer.frames import Request, load_request
@@ -82,13 +84,15 @@ def audit_served(
     services: Sequence[str],
     url: str,
     *,
+    since: datetime | None = None,
     namespace: str | None = None,
     project_dir: Path | None = None,
     profiles_dir: Path | None = None,
     target: str | None = None,
 ) -> Audit:
-    """Drains and compares what was served of ``services``; none named: of all that the project declares.
+    """Drains what was served of ``services`` and compares it; none named: of all that the project declares.
 
+    ``since``: compares only what was served from this instant on, which has a zone; everything is drained all the same.
     Raises RequestError for a service that is not declared, ProjectError, WarehouseError and StoreError; the tables are
     then as before, or hold the drained rows already.
     """
@@ -99,16 +103,17 @@ def audit_served(
     requests = [load_request(name, project_dir, profiles_dir, target) for name in names]
     store = Store(url)
     try:
-        drained, logged = _drain(requests, store, namespace or project.default_namespace, project)
+        drained, newest = _drain(requests, store, namespace or project.default_namespace, project)
     finally:
         store.close()
     found: list[FeatureAudit] = []
-    compiled = {_service(request).id: _compiled(request) for request in requests if _service(request).id in logged}
+    served = {service for service, at in newest.items() if since is None or at >= since}
+    compiled = {_service(request).id: _compiled(request) for request in requests if _service(request).id in served}
     with _writable(project) as warehouse:
         for request in requests:
             service = _service(request)
             if service.id in compiled:
-                found += _compared(warehouse, request, *compiled[service.id])
+                found += _compared(warehouse, request, since, *compiled[service.id])
         warehouse.add("audited", pa.Table.from_pylist([asdict(feature) for feature in found], _SCHEMA))
         warehouse.write(f"create or replace table {_table(project, AUDIT)} as from audited")
     return Audit(drained=drained, features=tuple(found))
@@ -130,8 +135,10 @@ def _table(project: Project, name: str) -> str:
 # --- drain ------------------------------------------------------------------------------------------------------------
 
 
-def _drain(requests: Sequence[Request], store: Store, namespace: str, project: Project) -> tuple[int, set[str]]:
-    """(rows that are new, services that have rows). One transaction: a drain that dies has done nothing."""
+def _drain(
+    requests: Sequence[Request], store: Store, namespace: str, project: Project
+) -> tuple[int, dict[str, datetime]]:
+    """(rows that are new, {service: when its newest row was served}). A drain that dies has done nothing."""
     table = _table(project, SERVED)
     drained = 0
     with _writable(project) as warehouse:
@@ -153,11 +160,12 @@ def _drain(requests: Sequence[Request], store: Store, namespace: str, project: P
                     f"insert or ignore into {table} select * replace (served_at::timestamptz as served_at) from drained"
                 )
                 drained += len(rows)
-        logged = warehouse.query(f"select distinct service from {table}").read_all()["service"].to_pylist()
+        newest = warehouse.query(f"select service, epoch_us(max(served_at)) from {table} group by all").read_all()
+        logged = {service: instant(at) for service, at in zip(*newest.to_pydict().values(), strict=True)}
         for request in requests:
             if _service(request).id in logged:
                 warehouse.write(_typed_view(request, table))
-    return drained, set(logged)
+    return drained, logged
 
 
 def _log_row(service: str, id_: str, entry: bytes) -> dict[str, str]:
@@ -219,11 +227,15 @@ def _compiled(request: Request) -> tuple[str, str]:
     return of_serving, of_mirrors
 
 
-def _compared(warehouse: Warehouse, request: Request, expected: str, mirrored: str) -> Iterator[FeatureAudit]:
+def _compared(
+    warehouse: Warehouse, request: Request, since: datetime | None, expected: str, mirrored: str
+) -> Iterator[FeatureAudit]:
     service, table = _service(request), _table(request.project, SERVED)
     given = [_cast("given", name, type_) + f" as {quoted(name)}" for name, type_ in _given(request).items()]
     as_of = [_cast_view(i, "as_of", "timestamptz") + f" as __as_of_{i}" for i in range(len(request.reads))]
     of_service = f"from {table} where service = '{service.id}'"
+    if since is not None:
+        of_service += f" and served_at >= timestamptz '{since.isoformat()}'"
     _temporary(warehouse, "served_spine", f"select id as served_id, served_at, {', '.join(given + as_of)} {of_service}")
     _temporary(warehouse, "served_expected", expected)
     _temporary(warehouse, "served_mirrored", mirrored)
@@ -272,10 +284,6 @@ def _verdict_columns(feature: str, type_: str, request: Request, views: Sequence
 
 def _summary(warehouse: Warehouse, service: str, feature: str, type_: str, values: str) -> FeatureAudit:
     name = quoted(feature)
-    is_number = (
-        type_ in INTEGER_RANGES or feature_type(type_).name in ("double", "float") or type_.startswith("decimal")
-    )
-    difference = "abs(value::double - expected::double)" if is_number and not feature_type(type_).is_list else "null"
     judged = (
         f"select id, value, e.{name} as expected, m.{name} as mirrored, "
         f"case when value is not distinct from e.{name} then 'match' "
@@ -296,8 +304,23 @@ def _summary(warehouse: Warehouse, service: str, feature: str, type_: str, value
     )
     sql = (
         f"select count(*) as rows, {counts}, max(difference) as max_difference, avg(difference) as mean_difference, "
-        f"{examples} from (select *, cast(case when verdict != 'match' then {difference} end as double) as difference "
+        f"{examples} from (select *, case when verdict != 'match' then {_difference(type_)} end as difference "
         f"from ({judged}))"
     )
     (row,) = warehouse.query(sql).read_all().to_pylist()
     return FeatureAudit(service=service, feature=feature, **row)
+
+
+def _difference(type_: str) -> str:
+    """How far a number is from the expected one, as a double: subtracted exactly, then rounded."""
+    if type_ in INTEGER_RANGES:
+        exact = "hugeint"
+    elif type_.startswith("decimal"):
+        exact = f"decimal(38,{type_.rstrip(')').partition(',')[2]})"
+    elif feature_type(type_).name in ("double", "float"):
+        exact = "double"
+    else:
+        return "cast(null as double)"
+    difference = "abs(value::{0} - expected::{0})".format
+    # Beyond what the exact type holds, that of the doubles: an approximation.
+    return f"coalesce(try({difference(exact)})::double, {difference('double')})"

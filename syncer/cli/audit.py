@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from datetime import date, datetime, timezone
 from pathlib import Path
 
 import click
 
 from syncer.audit import Audit, audit_served
-from syncer.cli.options import json_option, namespace_option, project_options, url_option
-from syncer.cli.output import print_json, say_error, strict_json
+from syncer.cli.options import instant_option, json_option, namespace_option, project_options, url_option
+from syncer.cli.output import print_json, say_error, strict_json, utc
 from syncer.errors import SyncerError
+
+
+def _since(context: click.Context, parameter: click.Parameter, text: str | None) -> datetime | None:
+    try:
+        day = date.fromisoformat(text or "")
+    except ValueError:
+        return instant_option(context, parameter, text)
+    return datetime(day.year, day.month, day.day, tzinfo=timezone.utc)
 
 
 @click.command()
 @click.argument("services", nargs=-1, metavar="[SERVICE]...")
+@click.option("--since", callback=_since, help="Compare what was served from this instant or day (UTC) on.")
 @project_options
 @url_option
 @namespace_option
 @json_option
 def audit(
     services: tuple[str, ...],
+    since: datetime | None,
     project_dir: Path | None,
     profiles_dir: Path | None,
     target: str | None,
@@ -39,7 +50,13 @@ def audit(
     """
     try:
         found = audit_served(
-            services, url, namespace=namespace, project_dir=project_dir, profiles_dir=profiles_dir, target=target
+            services,
+            url,
+            since=since,
+            namespace=namespace,
+            project_dir=project_dir,
+            profiles_dir=profiles_dir,
+            target=target,
         )
     except SyncerError as error:
         say_error(error)
@@ -48,14 +65,15 @@ def audit(
         features = [{key: strict_json(value) for key, value in asdict(each).items()} for each in found.features]
         print_json({"passed": found.passed, "drained": found.drained, "features": features})
     else:
-        _print(found)
+        _print(found, since)
     sys.exit(0 if found.passed else 1)
 
 
-def _print(found: Audit) -> None:
+def _print(found: Audit, since: datetime | None) -> None:
     click.echo(f"{found.drained:,} rows drained.")
     if not found.features:
-        click.echo("Nothing was logged yet: FeatureClient(..., log=ServedLog(sample=0.01)).")
+        when = "yet" if since is None else f"since {utc(since)}"
+        click.echo(f"Nothing was logged {when}: FeatureClient(..., log=ServedLog(sample=0.01)).")
         return
     width = max(len(feature.feature) for feature in found.features)
     service = ""

@@ -16,6 +16,7 @@ import redis
 
 from syncer.client import AsyncFeatureClient, FeatureClient
 from syncer.served import ServedLog
+from tests.support.pages import Page
 from tests.support.shop import FILES, ORDERS, Shop
 
 CUSTOMERS = [{"customer_id": id_, "amount": 51.0} for id_ in (1, 2, 3, 4, 5, 404, None)]
@@ -51,9 +52,9 @@ async def serve_async(shop: Shop, at: datetime) -> None:
         await client.get_online_features("churn", CUSTOMERS)
 
 
-def audit(shop: Shop, code: int) -> dict[str, dict[str, Any]]:
+def audit(shop: Shop, code: int, *options: str) -> dict[str, dict[str, Any]]:
     """What the audit says of each feature of churn@2."""
-    done = shop.try_syncer("audit", "churn@2", "--json")
+    done = shop.try_syncer("audit", "churn@2", "--json", *options)
     assert done.exit_code == code, done.output
     return {feature["feature"]: feature for feature in json.loads(done.stdout)["features"]}
 
@@ -135,6 +136,25 @@ def test_a_definition_that_changed_without_a_version_is_skew(shop: Shop) -> None
     found = audit(shop, 1)
     assert counts(found, "skew") == {"spent": 3, "amount_share": 3}
     assert found["spent"]["mean_difference"] == pytest.approx((25.5 + 99.99 + 5) / 3)
+
+
+def test_what_was_served_before_an_instant_may_be_left_out_or_deleted(shop: Shop) -> None:
+    sync(shop, KNOWN + timedelta(minutes=10))
+    serve(shop, KNOWN - timedelta(minutes=50))  # skew, of 5 January at 08:10
+    sync(shop, KNOWN + timedelta(days=1))
+    serve(shop, KNOWN + timedelta(days=1), CUSTOMERS[:2])
+    for since, rows in (("2026-01-05", 9), ("2026-01-06", 2), ("2026-01-06T10:00:00+01:00", 2)):
+        assert audit(shop, int(rows == 9), "--since", since)["plan"]["rows"] == rows
+    late = shop.syncer("audit", "--since", "2026-01-06T09:00:00.000001Z")
+    assert late == "0 rows drained.\nNothing was logged since 2026-01-06T09:00:00.000001Z: " + late.partition("Z: ")[2]
+    assert "write date, time and zone" in shop.try_syncer("audit", "--since", "2026-01-06T09:00").stderr
+
+    delete = Page("guides/audit.md").block("retention")
+    age = int((datetime.now(timezone.utc) - KNOWN).total_seconds() / 3600)
+    shop.sql(delete.replace("2160", str(age)))  # all but those of the day after
+    assert shop.sql("select count(*) from feature_warehouse_served") == [(2,)]
+    assert audit(shop, 0)["plan"]["rows"] == 2
+    assert shop.sql("select count(*) from feature_warehouse_served") == [(2,)]
 
 
 DYING = """
