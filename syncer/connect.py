@@ -10,6 +10,7 @@ hosts, service and database only.
 
 from __future__ import annotations
 
+import math
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -110,8 +111,11 @@ class _Tls(_ToPrimary, SentinelManagedSSLConnection):
 def locate(url: str, timeout: float, *, replicas: bool = False) -> Place:
     """What ``url`` means. ``timeout``: seconds without progress. ``replicas``: of a Sentinel service or Cluster.
 
-    Raises StoreError for a URL that cannot be used, and for replicas of a plain server, which nobody knows.
+    Raises ValueError for a timeout that is none, StoreError for a URL that cannot be used, and for replicas of a plain
+    server, which nobody knows.
     """
+    if not 0 < timeout < math.inf:
+        raise ValueError(f"timeout={timeout!r}: give how many seconds a silent Redis is waited for, above 0")
     common = {
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,

@@ -202,17 +202,17 @@ def _integer(value: object, smallest: int, largest: int) -> str:
         except TypeError:
             raise _refuse(value, "an integer", "give a whole number: 1, not 1.0") from None
     if not smallest <= number <= largest:
-        raise _refuse(value, f"between {smallest} and {largest}", "the column's type cannot hold this key")
+        raise _refuse(value, f"between {smallest} and {largest}", "no other number fits the type")
     return str(number)
 
 
 def _varchar(value: object) -> str:
     if not isinstance(value, str):
-        raise _refuse(value, "a string", "convert it as the warehouse does: '7' and '007' are different keys")
+        raise _refuse(value, "a string", "convert it as the warehouse does: '7' and '007' are different texts")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise _refuse(value, "valid UTF-8", "keys are text: decode the bytes first") from None
+        raise _refuse(value, "valid UTF-8", "give a text that can be encoded: no lone surrogates") from None
     return value
 
 

@@ -210,6 +210,9 @@ def test_a_stale_view_is_served_withheld_or_refused(
         connect(served.url, on_stale="raise").get_online_features("churn", row)
     with pytest.raises(ValueError, match="on_stale='ignore' is none of warn, null, raise"):
         connect(served.url, on_stale="ignore")
+    for timeout in (0, -1.0, float("inf"), float("nan")):  # a socket takes some of them, and means something else
+        with pytest.raises(ValueError, match=f"timeout={timeout}: give how many seconds"):
+            connect(served.url, timeout=timeout)
 
 
 def test_the_command_line_shows_a_stale_value_as_such(served: Served) -> None:
