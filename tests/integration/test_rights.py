@@ -1,4 +1,4 @@
-"""The access rights on docs/wire-format.md: enough for reader and writer, and not one too many."""
+"""The access rights on docs/wire-format.md: enough for who has them, and not one too many."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import redis
 from syncer import sync
 from syncer.client import FeatureClient
 from syncer.errors import StoreError, StoreRefusedError
+from syncer.served import ServedLog
 from syncer.store import Store
 from tests.support.pages import Page
 from tests.support.runs import NAMESPACE, Runs
@@ -20,12 +21,14 @@ from tests.support.shop import Shop
 
 RULES = {rule.split()[2]: rule.split() for rule in Page("wire-format.md").block("rights").splitlines()}
 
+LOG = f"{NAMESPACE}:#served:churn@2"
+
 #: Without these a run that is alone ends well all the same; each has a test of its own below.
 LIVES_WITHOUT = {"+info", "+wait", "+unwatch"}
 
 
 class Users:
-    """The two users of the page, in the namespace of the shop."""
+    """The users of the page, in the namespace of the shop."""
 
     def __init__(self, admin: Any, shop: Shop) -> None:
         self._admin = admin
@@ -50,6 +53,14 @@ class Users:
             list(sync.drop(store, namespace=NAMESPACE, project="shop", target="dev"))
         self.runs.sync(remember=False)
 
+    def log(self) -> None:
+        with FeatureClient(self.url("logger"), NAMESPACE, log=ServedLog()) as client:
+            client.get_online_features("churn@2", [{"customer_id": 1, "amount": 51.0}])
+
+    def drain(self) -> None:
+        with closing(Store(self.url("auditor"))) as store:
+            list(store.entries(LOG, "0-0"))
+
     def read(self) -> object:
         with FeatureClient(self.url("reader"), NAMESPACE) as client:
             return client.get_online_features("churn@1", [{"customer_id": 1}]).rows()[0]["plan"]
@@ -59,8 +70,8 @@ class Users:
 def users(shop: Shop, server: Any) -> Iterator[Users]:
     made = Users(server, shop)
     try:
-        made.allow("writer")
-        made.allow("reader")
+        for name in RULES:
+            made.allow(name)
         yield made
     finally:
         for name in RULES:
@@ -80,6 +91,22 @@ def test_a_reader_without_one_of_its_rights_is_refused(users: Users) -> None:
         with pytest.raises(StoreRefusedError, match="NOPERM") as refused:
             users.read()
         assert "docs/wire-format.md lists the commands" in refused.value.hint, word
+
+
+def test_who_logs_and_who_audits_have_what_they_need_and_no_more(users: Users, shop: Shop, server: Any) -> None:
+    users.runs.sync()
+    users.log()
+    for name, does in (("logger", users.log), ("auditor", users.drain)):
+        for word in rights(name):
+            users.allow(name, without=word)
+            refused = refusal(does)
+            if word != "+xadd":  # the read goes on, and nothing is logged
+                assert refused, f"{word} is one right too many"
+                assert "NOPERM" in refused.message, word
+        users.allow(name)
+    assert server.xlen(LOG) == 1
+    shop.redis_url = users.url("auditor")
+    assert "1 rows drained." in shop.syncer("audit", "churn@2")
 
 
 def test_a_writer_without_one_of_its_rights_is_refused(users: Users, server: Any) -> None:
@@ -138,5 +165,5 @@ def test_neither_sees_the_keys_of_others_and_a_reader_writes_nothing(users: User
 
 def rights(name: str) -> list[str]:
     words = [word for word in RULES[name] if word.startswith("+")]
-    assert len(words) > 2
+    assert len(words) > 1
     return words
