@@ -172,6 +172,7 @@ def test_a_wrong_call_is_refused_in_words(refusals: dict[str, str], model: str, 
 
 def rows(project: Project, table: str) -> list[tuple[object, ...]]:
     with duckdb.connect(str(project.database), read_only=True) as connection:
+        connection.execute("set TimeZone = 'UTC'")
         return connection.execute(f"select * from {table}").fetchall()
 
 
