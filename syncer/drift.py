@@ -135,5 +135,7 @@ def read_drift(
             **row,
         )
         for profile in profiles
-        for row in warehouse.query(_NEWEST.format(relation=profile.relation)).read_all().to_pylist()
+        for row in warehouse.query(_NEWEST.format(relation=profile.relation), f"the drift profile {profile.name}")
+        .read_all()
+        .to_pylist()
     )

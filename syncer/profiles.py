@@ -80,10 +80,10 @@ def read_profiles(warehouse: Warehouse, tables: Iterable[tuple[str, str]]) -> tu
 
 def _read(warehouse: Warehouse, profile: str, reference: str) -> Iterable[Profile]:
     bins: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-    for row in _rows(warehouse, _REFERENCE.format(reference=reference)):
+    for row in _rows(warehouse, _REFERENCE.format(reference=reference), f"the drift reference {reference}"):
         bins.setdefault((row["source"], row["feature"], row["reference_id"]), []).append(row)
     periods: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-    for row in _rows(warehouse, _PERIODS.format(profile=profile, periods=PERIODS)):
+    for row in _rows(warehouse, _PERIODS.format(profile=profile, periods=PERIODS), f"the drift profile {profile}"):
         periods.setdefault((row["source"], row["feature"], row["reference_id"]), []).append(row)
     for key, rows in periods.items():
         if key in bins:  # else the reference has been fixed anew since, and the profile not yet
@@ -108,8 +108,8 @@ order by source, feature, profile.period_start
 """
 
 
-def _rows(warehouse: Warehouse, sql: str) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = warehouse.query(sql).read_all().to_pylist()
+def _rows(warehouse: Warehouse, sql: str, of: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = warehouse.query(sql, of).read_all().to_pylist()
     return rows
 
 

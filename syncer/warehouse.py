@@ -137,9 +137,10 @@ class Warehouse:
                 "give a frame or a table, SQL such as 'from departures', or the path of a .csv or .parquet file",
             ) from error
 
-    def query(self, sql: str) -> pa.RecordBatchReader:
-        """The rows of a query, as a stream; read it before the ``with`` block ends. Raises WarehouseError."""
-        with _warehouse_errors("the query"):
+    def query(self, sql: str, of: str = "the query") -> pa.RecordBatchReader:
+        """The rows of a query, as a stream; read it before the ``with`` block ends. Raises WarehouseError, which calls
+        it ``of``."""
+        with _warehouse_errors(of):
             return self._connection.sql(sql).to_arrow_reader(BATCH_ROWS)
 
     def run(self, *statements: str) -> None:

@@ -179,13 +179,20 @@ def test_what_people_write_is_text_and_no_markup(drifting: Shop) -> None:
         "data_type: bigint}\n    versions",
         f'data_type: bigint, description: "{evil}"}}\n    versions',
     )
+    drifting.replace("models/churn_v2.yml", "    type: ml\n", '    type: ml\n    url: "javascript:alert(1)"\n')
+    drifting.replace("models/transfer.yml", "    type: ml\n", '    type: ml\n    url: "https://example.com/transfer"\n')
     drifting.dbt("parse")
     drifting.sql("update drift_reference_visits_v1 set label = '<i>' || label || '\"' where bin = 3")
+    drifting.sql("update drift_visits_v1 set maximum = repeat('long', 100)")
     drifting.syncer("sync")
     drifting.syncer("report", "-o", "report.html")
     text = (drifting.folder / "report.html").read_text()
     assert evil not in text
     assert "<i>" not in text
+    assert "longlonglong" in text
+    assert "long" * 30 not in text
+    assert {link for link in Html(text).links if link[0] != "#"} >= {"https://example.com/transfer"}
+    assert not [link for link in Html(text).links if not link.startswith(("#", "https://", "mailto:"))]
     assert Html(text).said("feature/visits.v1/visits_7d").count(evil) == 1
     assert "Growth <b>& Co</b>" in Html(text).said("service/churn@2")
 
