@@ -90,10 +90,11 @@ def _computed(side: str, definition: Definition, features: list[str], relations:
     view = definition.view
     key = [*view.join_keys, view.event_timestamp, *([view.available_at] if view.available_at else [])]
     columns = ", ".join(f'"{name}"' for name in [*key, *features])
-    struct = ", ".join(f'"{name}"' for name in key)
+    of_key = ", ".join(f'"{name}"' for name in key)
+    named = ", ".join(f"'{name}': \"{name}\"" for name in key)  # a table of DuckDB 1.5 takes no struct without names
     yield (
-        f"create or replace temp table proof_{side} as select true as there, row({struct}) as key, "
-        f"row_number() over (partition by {struct} order by {columns}) as occurrence, "
+        f"create or replace temp table proof_{side} as select true as there, {{{named}}} as key, "
+        f"row_number() over (partition by {of_key} order by {columns}) as occurrence, "
         + ", ".join(f'"{name}"' for name in features)
         + f" from {reference(view.node)}"
     )
