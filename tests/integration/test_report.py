@@ -364,6 +364,17 @@ def test_a_thousand_features_can_be_used(browser: Browser, tmp_path: Path) -> No
     assert browser.problems == []
 
 
+@pytest.mark.parametrize(("lines", "times"), [(400, 4), (900, 1)])
+def test_a_long_definition_stands_on_the_view_s_page_alone(lines: int, times: int) -> None:
+    """Else a view of many features, which has a line for each, grows with their square."""
+    made = large(views=1, features=3, periods=2)
+    (page,) = made.views
+    relation = replace(page.relation, sql="f(x),\n" * lines)
+    text = render(replace(made, views=(replace(page, relation=relation),)))
+    assert text.count("f(x),\n" * lines) == times
+    assert all("models/view_00.sql" in Html(text).said(f"feature/view_00.v1/feature_0{i}") for i in range(3))
+
+
 NOW = datetime(2026, 2, 1, tzinfo=timezone.utc)
 
 
