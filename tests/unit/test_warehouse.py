@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from syncer import warehouse
+from syncer.errors import WarehouseError
 
 UINT64 = st.sampled_from([0, 1, 2, 2**64 - 1]) | st.integers(0, 2**64 - 1)
 
@@ -27,6 +28,17 @@ def test_hashes_repeat_when_two_are_the_same(
         assert [*hashes.noted(written)] == written
     every = [hash_ for some in batches for hash_ in some]
     assert hashes.repeat() == (len({*every}) < len(every))
+
+
+def test_no_integer_is_exported_as_another_one(tmp_path: Path) -> None:
+    duckdb.connect(tmp_path / "some.duckdb").close()
+    with warehouse.open_warehouse(tmp_path / "some.duckdb") as opened:
+        read = opened.query(
+            'select 7::uhugeint as u, pow(2, 127)::uhugeint - 1 as "a ""b", -1::hugeint as h'
+        ).read_all()
+        assert read.to_pylist() == [{"u": 7, 'a "b': 2**127 - 1, "h": -1}]
+        with pytest.raises(WarehouseError, match="out of range"):
+            opened.query("select 340282366920938463463374607431768211455::uhugeint as u").read_all()
 
 
 def test_equal_keys_have_equal_hashes_however_duckdb_holds_them() -> None:
