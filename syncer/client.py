@@ -141,7 +141,7 @@ class _Reader:
                 f"{service} reads {view.id}, which is deprecated from {view.deprecation_date} on: move to a version of "
                 "the service that reads a newer one",
                 FutureWarning,
-                stacklevel=5,  # the caller of get_online_features
+                stacklevel=6,  # the caller of get_online_features
             )
 
     def _instant(self, marker: Marker) -> int:

@@ -188,6 +188,8 @@ def _key_part(entity: Entity, name: str, type_: str, values: Mapping[str, object
 
 
 def _refuse(value: object, wanted: str, hint: str) -> RequestError:
+    if type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value):
+        hint = "NULL is None; of a pandas frame: frame.astype(object).where(frame.notna(), None)"
     return RequestError(f"{value!r} ({type(value).__name__}) is not {wanted}", hint)
 
 
@@ -217,7 +219,10 @@ def _varchar(value: object) -> str:
 
 
 def _boolean(value: object) -> str:
-    if isinstance(value, bool):
+    if isinstance(value, bool) or (getattr(value, "dtype", None), getattr(value, "shape", None)) == (
+        bool,
+        (),
+    ):  # numpy's
         return "true" if value else "false"
     if isinstance(value, str) and value in ("true", "false"):
         return value

@@ -8,6 +8,7 @@ The sync and the async client share all of this.
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -320,7 +321,7 @@ class ServicePlan:
         """Raises RequestError for what is wrong with one row."""
         where = f"{self.service.id}, row {position}"
         if not isinstance(row, Mapping):
-            raise RequestError(f"{where}: {row!r} ({type(row).__name__}) is no mapping", _A_MAPPING)
+            raise RequestError(f"{where}: {reprlib.repr(row)} ({type(row).__name__}) is no mapping", _A_MAPPING)
         for item, view in zip(self.service.views, self.views, strict=True):
             names = request_keys(item, view)
             for name in names.values():
@@ -552,4 +553,7 @@ def find_service(services: Mapping[str, FeatureService], wanted: str) -> Feature
     return max(named, key=lambda service: service.version)
 
 
-_A_MAPPING = "give one mapping per row: [{'origin': 'EWR', ...}]; of a pandas frame, frame.to_dict('records')"
+_A_MAPPING = (
+    "give one mapping per row: [{'origin': 'EWR', ...}]; of a pandas frame, frame.to_dict('records'), of an Arrow "
+    "table, table.to_pylist()"
+)

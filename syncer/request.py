@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from datetime import date, datetime, timezone
 from decimal import Context, Decimal, InvalidOperation
 
@@ -31,6 +31,10 @@ def request_columns(
     Raises RequestError, naming service and row, for a value that is missing or not of its type, and for a name in
     ``request`` that the service does not request. None is a value: NULL.
     """
+    if not isinstance(request, Mapping):
+        raise RequestError(
+            f"{service.id}: {request!r} ({type(request).__name__}) is no mapping", "give request={'name': value, ...}"
+        )
     for name in request:
         if name not in service.request:
             raise RequestError(
@@ -128,7 +132,7 @@ def _decimal(value: object, precision: int, scale: int) -> Decimal:
 def _list(value: object, type_: FeatureType) -> list[object]:
     found = re.fullmatch(r"(.+)\[(\d*)\]", type_.name)
     assert found is not None  # a list's name
-    if isinstance(value, (str, bytes, Mapping)) or not hasattr(value, "__iter__"):
+    if isinstance(value, (str, bytes, Mapping, Set)) or not hasattr(value, "__iter__"):  # a set has no order
         raise _refused(value, "a list", "give a list of numbers")
     values = list(value)
     if found[2] and len(values) != int(found[2]):

@@ -240,8 +240,9 @@ def test_a_fixed_clock_makes_nothing_stale_and_a_given_one_may(served: Served, c
 def test_a_deprecated_version_says_so_once(served: Served, connect: Connect) -> None:
     served.publish([deprecated(ORDERS, date(2027, 6, 30)), VISITS, STOCK], [CHURN, TRANSFER])
     reader = connect(served.url)
-    with pytest.warns(FutureWarning, match=r"churn@1 reads orders\.v1, which is deprecated from 2027-06-30 on"):
+    with pytest.warns(FutureWarning, match=r"churn@1 reads orders\.v1, which is deprecated from 2027-06-30 on") as said:
         reader.get_online_features("churn", CUSTOMERS)
+    assert Path(said[0].filename).name in (Path(__file__).name, "events.py")  # the caller; asyncio calls for itself
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         reader.get_online_features("churn@1", CUSTOMERS)

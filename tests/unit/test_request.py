@@ -33,6 +33,7 @@ TAKEN = [
     ("decimal(9,2)", 3, Decimal("3.00")),
     ("decimal(38,10)", "1234567890123456789012345678.0123456789", Decimal("1234567890123456789012345678.0123456789")),
     ("boolean", True, True),
+    ("boolean", np.False_, False),
     ("boolean", "false", False),
     ("varchar", "", ""),
     ("uuid", "0F8FAD5B-D9CB-469F-A165-70867728950E", "0f8fad5b-d9cb-469f-a165-70867728950e"),
@@ -82,6 +83,8 @@ REFUSED = [
     ("timestamptz", "2013-01-31 12:00", "is not a timestamp"),
     ("double[]", 1.0, "1.0 (float) is not a list"),
     ("double[]", "12", "'12' (str) is not a list"),
+    ("double[]", {1.0}, "{1.0} (set) is not a list"),
+    ("boolean", np.array([True]), "is not a boolean"),
     ("double[]", [None], "None is no element of a list"),
     ("double[2]", [1.0], "a list of 1 is not a double[2]"),
     ("integer[]", [1.5], "1.5 (float) is not an integer"),
@@ -93,6 +96,16 @@ def test_what_is_refused(type_: str, given: object, words: str) -> None:
     with pytest.raises(RequestError) as caught:
         request_value(given, feature_type(type_))
     assert words in caught.value.message
+
+
+@pytest.mark.parametrize(("type_", "missing"), [("bigint", pd.NA), ("varchar", math.nan), ("timestamptz", pd.NaT)])
+def test_what_pandas_has_for_missing_values_is_none_of_ours(type_: str, missing: object) -> None:
+    with pytest.raises(RequestError) as caught:
+        request_value(missing, feature_type(type_))
+    frame = pd.DataFrame({"given": pd.Series([missing], dtype=object)})
+    assert "frame.astype(object).where(frame.notna(), None)" in caught.value.hint
+    [row] = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    assert row == {"given": None}
 
 
 SERVICE = FeatureService(
@@ -121,6 +134,7 @@ def test_a_rows_own_value_goes_before_that_for_all_rows() -> None:
             "fraud@2, row 1: 'amount': 'x' (str) is not a number",
             "give a float",
         ),
+        ([], None, "fraud@2: None (NoneType) is no mapping", "request={"),
         ([], {"amout": 1}, "fraud@2 requests no value 'amout'", "amount (double), asked_at (timestamptz)"),
     ],
 )
