@@ -21,7 +21,7 @@ from typing import get_args
 from syncer import registry as registry_module
 from syncer.connect import TIMEOUT_SECONDS
 from syncer.decode import instant, microseconds
-from syncer.errors import NamespaceError, RequestError
+from syncer.errors import NamespaceError, RequestError, SyncerError
 from syncer.feature import FeatureView
 from syncer.fetch import AsyncFetcher, Fetch, Fetcher, Steps
 from syncer.keyspace import check_namespace, registry_key, served_key
@@ -76,7 +76,7 @@ class _Reader:
         try:
             plan = self._plan(schema, service)
             wanted = plan.plan(rows, request)
-        except RequestError:
+        except SyncerError:  # of the request, or of a registry that was published in between and mended since
             if remembered is None:
                 raise
             schema = yield from self._load()  # what is asked for may have been published since

@@ -128,13 +128,14 @@ class BatchDecoder:
         """``features``: names of numbered features, in the order of the columns. Raises DefinitionError."""
         wanted = {feature.name: feature for feature in view.numbered if feature.name in features}
         self._names = (EVENT_TIME, *features)
-        self._message = message_class(replace(view, features=tuple(wanted.values())))
+        read = replace(view, features=tuple(wanted.values()))  # the others may be of types that only newer readers know
+        self._message = message_class(read)
         self._rows = _rows_class(self._message)
         self._every = attrgetter(*self._names) if features else lambda message: (message.event_time,)
         types = [(i, feature_type(wanted[name].type)) for i, name in enumerate(features, 1)]
         self._readers = {i: _reader(type_) for i, type_ in types if type_.is_list or type_.kind != "plain"}
         self._lists = {i for i, type_ in types if type_.is_list}  # an absent one reads as an empty message
-        self._one_by_one = Decoder(view)
+        self._one_by_one = Decoder(read)
 
     def decode(self, messages: Sequence[bytes], keys: Sequence[bytes]) -> Columns:
         """The columns of N messages. ``keys``: where each was found.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import logging
 import os
@@ -20,12 +21,22 @@ from click.testing import CliRunner
 
 from syncer.cli import main
 from syncer.client import AsyncFeatureClient, FeatureClient
-from syncer.errors import NamespaceError, RequestError, StaleError, StoreError, StoreUnavailableError
+from syncer.errors import (
+    NamespaceError,
+    RequestError,
+    StaleError,
+    StoreError,
+    StoreUnavailableError,
+    UnsupportedTypeError,
+)
 from syncer.feature import FeatureService, ServiceView
+from syncer.keyspace import markers_key, registry_key
+from syncer.marker import REVISION
+from syncer.registry import revision
 from tests.support.facts import ITEM, service, view
 from tests.support.processes import HOST, Processes, client, sentinels, wait_until
 from tests.support.proxy import Proxy
-from tests.support.served import Served, deprecated
+from tests.support.served import NAMESPACE, Served, deprecated
 
 DAY = timedelta(days=1)
 ORDERS = view("orders", "orders_30d bigint", "spent decimal(9,2)", "basket double[]", ttl=30 * DAY, expected_every=DAY)
@@ -278,6 +289,37 @@ def test_a_service_goes_from_one_version_to_the_next_while_it_is_read(served: Se
             each.join()
     assert not failed
     assert set(seen) == {("churn@1", 5), ("churn@2", 2)}
+
+
+def test_a_registry_of_a_type_that_this_reader_does_not_know(served: Served, connect: Connect) -> None:
+    """It fails who reads such a feature, and nobody for longer than it stands there."""
+    readers = [connect(served.url) for _ in range(2)]
+    before = readers[0].get_online_features("churn", CUSTOMERS).values
+    whole = json.loads(served.server.get(registry_key(NAMESPACE)))
+
+    def publish(of_orders: dict[str, str]) -> None:
+        content = copy.deepcopy(whole)
+        for feature in content["views"]["orders.v1"]["features"]:
+            feature["type"] = of_orders.get(feature["name"], feature["type"])
+        content["views"]["visits.v1"]["features"].append({"name": "where", "number": 9, "type": "geometry"})
+        document = json.dumps(content).encode()
+        served.server.set(registry_key(NAMESPACE), document)
+        served.server.hset(markers_key(NAMESPACE), REVISION, revision(document))
+
+    publish({})
+    for reader in readers:
+        assert reader.get_online_features("churn", CUSTOMERS).values == before
+    publish({"spent": "money"})
+    for reader in (readers[0], readers[0], connect(served.url)):
+        with pytest.raises(UnsupportedTypeError, match="type 'money' cannot be served"):
+            reader.get_online_features("churn", CUSTOMERS)
+        assert reader.get_online_features("transfer", STOCKED).to_dict()["source_in_stock"] == [40]
+    publish({})
+    for reader in readers:
+        assert reader.get_online_features("churn", CUSTOMERS).values == before
+
+
+STOCKED = [{"source": "north", "target": "south", "sku": "A"}]
 
 
 def test_a_reader_is_older_or_newer_than_the_writer(served: Served, connect: Connect) -> None:
