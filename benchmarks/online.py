@@ -41,8 +41,8 @@ from syncer.server import HOST, EmbeddedServer
 from tests.support.feast import HERE, PYTHON
 
 #: Entities in one read -> reads in one round.
-SIZES = {1: 1_000, 100: 200, 1_000: 40}
-ROUNDS = 5
+SIZES = {1: 500, 100: 100, 1_000: 20}
+ROUNDS = 15
 FIELDS = tuple(f"{view}:1".encode() for view in VIEWS)
 
 Rows = list[dict[str, Any]]
