@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 import threading
-import time
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
@@ -96,10 +95,8 @@ def test_rows_that_cannot_wait_are_dropped_and_nobody_waits() -> None:
     stream = Memory()
     stream.go.clear()
     writer = ServedWriter(lambda: stream, ServedLog())
-    began = time.monotonic()
     for _ in range(30):
-        writer.add("s", [ROW] * 1_000, 1_000)
-    assert time.monotonic() - began < 1
+        writer.add("s", [ROW] * 1_000, 1_000)  # who waits here waits for ever
     stream.go.set()
     writer.close()
     assert len(stream.entries) + writer.dropped == 30_000

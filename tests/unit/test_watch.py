@@ -12,22 +12,29 @@ from syncer.errors import DataError, StoppedError
 from syncer.watch import watch
 
 
-def test_cycles_begin_at_a_steady_pace_and_a_slow_one_delays_only_the_next() -> None:
-    stopped, began = Event(), list[float]()
+class Clock(Event):
+    """Time passes only where somebody waits for it."""
+
+    now = 0.0
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.now += timeout or 0.0
+        return self.is_set()
+
+
+def test_cycles_begin_at_a_steady_pace_and_a_slow_one_delays_only_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped, began = Clock(), list[float]()
+    monkeypatch.setattr("syncer.watch.time.monotonic", lambda: stopped.now)
 
     def cycle() -> None:
-        began.append(time.monotonic())
+        began.append(stopped.now)
         if len(began) == 2:
-            time.sleep(0.25)
-        if len(began) == 4:
+            stopped.wait(25)
+        if len(began) == 5:
             stopped.set()
 
-    assert list(watch(cycle, timedelta(seconds=0.1), stopped)) == [None] * 4
-    first, second, third, fourth = (moment - began[0] for moment in began)
-    assert first == 0
-    assert 0.1 <= second < third < fourth
-    assert third - second >= 0.25
-    assert fourth - third >= 0.1
+    assert list(watch(cycle, timedelta(seconds=10), stopped)) == [None] * 5
+    assert began == [0, 10, 35, 45, 55]
 
 
 def test_an_error_of_ours_is_handed_on_and_the_next_cycle_tries_again() -> None:
