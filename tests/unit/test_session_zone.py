@@ -18,7 +18,7 @@ ZONES = ("UTC", "Asia/Kolkata", "America/New_York", "Australia/Lord_Howe")
 
 EXPRESSIONS = """
 t::date | t::timestamp | t::varchar | try_cast(t as date) | n::timestamptz | d::timestamptz | n::date | d::timestamp
-timestamptz '2013-01-10' | timestamptz '2013-01-10 00:00+00' | t > '2013-01-10' | t > '2013-01-10T00:00:00Z'
+timestamptz '2013-01-10' | timestamptz '2013-01-10 00:00:00+00' | t > '2013-01-10' | t > '2013-01-10T00:00:00Z'
 t > timestamptz '2013-01-10 00:00:00 UTC' | t > timestamptz '2013-01-10 00:00:00 America/New_York' | t > 'infinity'
 t > d | t <= n | t = d | t between n and n | t in (n) | t - n | t - u | nullif(t, n) | nullif(t, u)
 t + interval '1 day' | t - interval '7 days' | t + to_days(3) | t + interval '24 hours' | t - 2 * interval '1 day'
