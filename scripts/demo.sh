@@ -38,7 +38,8 @@ build
 run syncer check
 run syncer sync
 run syncer verify
-run syncer get departure_delay tailnum=N11184 carrier=EV origin=EWR dest=CLT
+run syncer get departure_delay tailnum=N11184 carrier=EV origin=EWR dest=CLT \
+    scheduled_departure_at=2013-02-01T00:04:00Z
 
 printf '\nThe training set, each flight with what was known at its scheduled departure: %s\n' departure_delay.parquet
 

@@ -4,5 +4,5 @@
     start="2013-01-08T00:00:00Z",
     end="2013-01-22T00:00:00Z",
     timestamp="scheduled_departure_at",
-    service="departure_delay.v2",
+    service="departure_delay.v3",
 ) }}

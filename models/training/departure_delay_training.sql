@@ -1,4 +1,4 @@
--- one row per row of the spine, with the features of departure_delay.v2 as known at scheduled departure
+-- one row per row of the spine, with the features of departure_delay.v3 as known at scheduled departure
 {{ config(post_hook="copy (select * from {{ this }}) to 'departure_delay.parquet' (format parquet)") }}
 {{ feature_warehouse.point_in_time_join(
     spine=ref("departures"),
@@ -13,5 +13,5 @@
         ref("airport_departure_hours", v=1),
         ref("airport_profile", v=1),
     ],
-    service="departure_delay.v2",
+    service="departure_delay.v3",
 ) }}

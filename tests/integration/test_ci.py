@@ -88,7 +88,7 @@ MARKDOWN = """\
 
 3 value changes.
 
-**To train anew:** departure_delay@2 (Flight operations).
+**To train anew:** departure_delay@2 (Flight operations), departure_delay@3 (Flight operations).
 
 | feature view | features | change | why |
 |---|---|---|---|
@@ -135,11 +135,9 @@ def test_what_is_added_what_is_accepted_and_what_it_takes_in_redis(repository: C
         "between days.day - 13 and days.day",
     )
     repository.replace(
-        "models/services.yml", "wind_gust_mph, visibility_miles", "wind_gust_mph, humidity_percent, visibility_miles"
+        "models/services.yml", "wind_speed_mph, visibility_miles", "wind_speed_mph, humidity_percent, visibility_miles"
     )
-    repository.replace(
-        "models/services.yml", "features: [manufacturer, age", "features: [manufacturer, engine_type, age"
-    )
+    repository.replace("models/services.yml", "features: [age_years", "features: [engine_type, age_years")
     repository.syncer("register", "--accept-fix", "seven days were too few")
     said = repository.syncer("diff", "origin/main").split("<details>")[0]
     assert "\n3 value changes, 2 additive, 1 other change.\n" in said
@@ -153,7 +151,7 @@ ADDED = """
 | origin_weather.v1 | humidity_percent | additive | served as field 8 |
 | plane_profile.v1 | engine_type | additive | served as field 6 |
 
-- departure_delay@2: changed
+- departure_delay@1: changed
 
 | entity | bytes in Redis each, before | after | |
 |---|---:|---:|---:|

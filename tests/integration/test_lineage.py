@@ -55,7 +55,9 @@ def test_a_column_leads_to_all_that_reads_it_and_to_nothing_else(demo: Lineage) 
         "raw_weather.wind_gust",
         "origin_weather.v1.wind_gust_mph",
         "departure_delay@2",
+        "departure_delay@3",
         "departure_delay_v2",
+        "departure_delay_v3",
     ]
     late = demo.around([demo.column("raw_flights.arr_delay")])
     views = {step.id.rpartition(".")[0] for step in late.steps.values() if step.kind == "feature"}

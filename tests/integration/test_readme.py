@@ -10,11 +10,16 @@ import pytest
 from click.testing import CliRunner
 
 from syncer.cli import main
+from syncer.cli.reading import _text
+from syncer.training import get_historical_features
 from tests.support.demo import Demo
 from tests.support.pages import Page
 from tests.support.projects import Project
+from tests.support.shop import inside
 
 README = Page("../README.md")
+
+READ = re.compile(r"^\$ syncer get departure_delay (.*)\ndeparture_delay@\d+\n((?:  .*\n)+)", re.MULTILINE)
 
 
 def pattern(transcript: str) -> str:
@@ -32,8 +37,23 @@ def test_the_demo_prints_the_transcript(demo: Demo) -> None:
     said = report.read_text()
     assert 'id="feature/plane_profile.v1/manufacturer"' in said
     assert "Computed from raw_flights (arr_delay)." in said
-    assert re.search(r"departure_delay@2</a>: \d+ of 30\s+features drift in what it is asked, the most \w+, PSI", said)
-    assert 'In what <a href="#service/departure_delay@2">departure_delay@2</a> is asked, as delay_rate_7d' in said
+    assert re.search(r"departure_delay@3</a>: \d+ of 32\s+features drift in what it is asked, the most \w+, PSI", said)
+    assert 'In what <a href="#service/departure_delay@3">departure_delay@3</a> is asked, as delay_rate_7d' in said
+
+
+def test_the_training_set_has_what_was_read_online(demo: Demo) -> None:
+    """The flight of the transcript as a training row: every value, also those that are computed on demand."""
+    [(given, read)] = READ.findall(demo.printed)
+    row = dict(word.split("=") for word in given.split())
+    asked_at = row.pop("scheduled_departure_at")
+    keys = ", ".join(f"'{value}' as {name}" for name, value in row.items())
+    spine = f"select {keys}, timestamptz '{asked_at}' as scheduled_departure_at"
+    with inside(demo.folder):
+        found = get_historical_features(spine, "departure_delay", timestamp="scheduled_departure_at")
+        [known] = found.to_arrow().to_pylist()
+    online = dict(line.split(maxsplit=1) for line in read.splitlines())
+    assert {name: _text(known[name]) for name in online} == online
+    assert (online["turnaround_minutes"], online["departure_hour"]) == ("37", "19")
 
 
 DRIFT = Page("guides/drift.md")
@@ -63,11 +83,11 @@ def test_the_demo_finds_the_storm(demo: Demo) -> None:
         assert windiest == ("2013-01-31", "2013-01-31")
         calm = connection.execute(
             """select max(psi), list(distinct verdict)
-            from (from drift_plane_arrivals_v1 union all by name from drift_departure_delay_v2)
+            from (from drift_plane_arrivals_v1 union all by name from drift_departure_delay_v3)
             where
                 period_start > '2013-01-01' and (source, feature) in
-                    (('plane_arrivals.v1', 'legs_flown_today'), ('departure_delay.v2', 'seats'),
-                    ('departure_delay.v2', 'engines'))"""
+                    (('plane_arrivals.v1', 'legs_flown_today'), ('departure_delay.v3', 'seats'),
+                    ('departure_delay.v3', 'engines'))"""
         ).fetchall()
         assert calm[0][0] < 0.03
         assert calm[0][1] == ["stable"]

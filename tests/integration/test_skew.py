@@ -85,10 +85,10 @@ DECLARATIONS = {
     ),
     "two versions of one view": Edit(
         "models/services.yml",
-        "            - {view: carrier_delays.v2, features: [delay_rate_7d",
-        "            - {view: carrier_delays.v1, features: [flights_7d], prefix: old_}\n"
-        "            - {view: carrier_delays.v2, features: [delay_rate_7d",
-        "models/services.yml: departure_delay_v2: it reads carrier_delays.v1 and carrier_delays.v2, two versions of "
+        "            - {view: carrier_delays.v1, features: [delay_rate_7d, flights_7d]}\n",
+        "            - {view: carrier_delays.v1, features: [delay_rate_7d, flights_7d]}\n"
+        "            - {view: carrier_delays.v2, features: [flights_7d], prefix: new_}\n",
+        "models/services.yml: departure_delay_v1: it reads carrier_delays.v1 and carrier_delays.v2, two versions of "
         "one feature view",
         "read all features of one version; a newer version can take in what the older one has",
     ),
