@@ -140,7 +140,7 @@ _BULK = ord("$")
 
 def errors(lines: list[bytes]) -> list[tuple[int, str]]:
     """The errors among ``lines``: the place of each, and its text without the '-'."""
-    if not any(line.startswith(b"-") for line in lines):
+    if not any(line.startswith(b"-") for line in {*lines}):  # most are the same
         return []
     return [(index, text(line[1:])) for index, line in enumerate(lines) if line.startswith(b"-")]
 

@@ -23,7 +23,7 @@ from syncer.failure import ELSEWHERE, moving
 from syncer.failure import refused as _refused
 from syncer.failure import translated as _translated
 from syncer.layout import Share, check_shares, own_share
-from syncer.resp import Replies, ReplyError, command, errors
+from syncer.resp import Replies, ReplyError, command, errors, text
 
 #: Keys asked for in one step of a scan, and commands in one pipeline of the paths that are not columnar.
 CHUNK = 5_000
@@ -358,24 +358,29 @@ class Session:
     def send(self, fence: Fence, batches: Iterable[Commands]) -> Iterator[tuple[int, int]]:
         """Sends each batch as a transaction of its own; yields (rows, bytes) of each once Redis acknowledged it.
 
-        A batch is either executed whole, while ``fence`` stood, or not at all. The next batch is made while the last is
-        executed. Raises FencedError, before that batch and all after it, when the fence has fallen, and
-        StoreRefusedError, naming the first key, when Redis refuses a write; what was acknowledged before stays written.
+        A batch is either executed whole, while ``fence`` stood, or not at all. Raises FencedError, before that batch
+        and all after it, when the fence has fallen, and StoreRefusedError, naming the first key, when Redis refuses a
+        write; what was acknowledged before stays written, and the batch after it may be too.
         """
         # Nothing is executed between WATCH and EXEC if the key was touched in between; what was before, HEXISTS tells.
         head = command("WATCH", fence.key) + command("HEXISTS", fence.key, fence.token) + command("MULTI")
         tail = b"".join(fence.renewal) + command("EXEC")
         sent: tuple[Commands, int] | None = None
+        replies: list[bytes] = []
         for batch in batches:
+            # So that Redis does not wait for us: the next batch is made, and its head sent, while the last is executed.
+            # Then only what must be known before its rows stands between their replies and them.
             self.submit(head)
             buffer = batch.commands()
             if sent:
-                yield self._executed(*sent, len(fence.renewal))
+                replies = self._executed(sent[0], len(fence.renewal))
             self._begun(fence)
             self.submit(buffer, tail)
+            if sent:
+                yield self._acknowledged(*sent, replies)
             sent = batch, len(buffer)
         if sent:
-            yield self._executed(*sent, len(fence.renewal))
+            yield self._acknowledged(*sent, self._executed(sent[0], len(fence.renewal)))
 
     def _begun(self, fence: Fence) -> None:
         """Raises unless the fence stands and a transaction was begun: without one, rows would be executed at once."""
@@ -385,15 +390,20 @@ class Session:
         if stands != [b"+OK", b":1", b"+OK"]:
             raise self.fenced()
 
-    def _executed(self, batch: Commands, size: int, renewals: int) -> tuple[int, int]:
+    def _executed(self, batch: Commands, renewals: int) -> list[bytes]:
+        """The replies to each command of a transaction. Raises unless it was executed."""
         queued = self.lines(batch.rows + renewals)
         (result,) = self.lines(1)
         if result == b"*-1":
             raise self.fenced()
-        # A command that is refused outright (rights, memory) stops the transaction; a key of another type does not.
-        refused = errors(queued) if result.startswith(b"-") else errors(self.lines(batch.rows + renewals))
-        if refused or result.startswith(b"-"):
-            index, words = refused[0] if refused else (batch.rows, result[1:].decode(errors="replace"))
+        if result.startswith(b"-"):  # a command was refused outright: rights, memory
+            index, words = next(iter(errors(queued)), (batch.rows, text(result[1:])))
+            raise self.refused(words, key_of(batch, index))
+        return self.lines(batch.rows + renewals)
+
+    def _acknowledged(self, batch: Commands, size: int, replies: list[bytes]) -> tuple[int, int]:
+        if refused := errors(replies):  # a key of another type stops no transaction
+            index, words = refused[0]
             raise self.refused(words, key_of(batch, index))
         return batch.rows, size
 
