@@ -8,8 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from syncer.cost import Memory
-from syncer.errors import NamespaceError, RegistryError, StoreError, StoreNotReadyError
-from syncer.keyspace import field_name, key_prefix, markers_key, registry_key, witness_key
+from syncer.errors import NamespaceError, RegistryError, StoppedError, StoreError, StoreNotReadyError
+from syncer.feature import view_id
+from syncer.keyspace import field_name, key_prefix, markers_key, registry_key, split_field, witness_key
 from syncer.layout import PLACES
 from syncer.marker import REVISION, Marker, read_marker
 from syncer.registry import Registry, from_document, missing, owner, revision, to_document
@@ -117,8 +118,12 @@ def unserved(markers: Mapping[str, Marker], registry: Registry) -> list[str]:
     return sorted(markers.keys() - {field_name(view.name, view.version) for view in registry.views.values()})
 
 
-def read_back(store: Store, namespace: str, entity: str, field: str, path: Path) -> Spool:
+def read_back(
+    store: Store, namespace: str, entity: str, field: str, path: Path, stopped: Callable[[], bool] = lambda: False
+) -> Spool:
     """What Redis holds of a field, spooled to ``path``. Raises StoreRefusedError for a key that is no hash.
+
+    Raises StoppedError once ``stopped`` says so.
 
     In a Cluster, a key that moves to a node that was scanned before would not be seen: so its slots must not change
     hands meanwhile. Raises StoreNotReadyError when they do.
@@ -126,6 +131,9 @@ def read_back(store: Store, namespace: str, entity: str, field: str, path: Path)
     layout = store.layout()
     with SpoolWriter(path) as writer:
         for keys, values in store.scan(key_prefix(namespace, entity), field):
+            if stopped():
+                view = view_id(*split_field(field))
+                raise StoppedError(f"stopped while {view} was read back from Redis", "run `syncer sync` again")
             found = pa.array(values, BINARY)
             writer.add(pa.array(keys, BINARY).filter(found.is_valid()), found.drop_null())
     if store.layout() != layout:

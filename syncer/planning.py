@@ -6,7 +6,7 @@ What is online is remembered from the last run, where that counts, or read back 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,9 +69,13 @@ class Planner:
     folder: Path  # for spools
     comparison: Comparison
     states: StateFolder | None
+    stopped: Callable[[], bool] = lambda: False
 
     def plan(self, wanted: Mapping[str, tuple[Latest | None, Marker | None]]) -> list[Planned]:
-        """The difference of each field, from its marker. Raises DataError when a guard refuses one of them."""
+        """The difference of each field, from its marker. Raises DataError when a guard refuses one of them.
+
+        Raises StoppedError once ``stopped`` says so while Redis is read back.
+        """
         found = []
         for field, (latest, marker) in wanted.items():
             entity = latest.view.entity.name if latest else marker.entity if marker else ""
@@ -111,7 +115,8 @@ class Planner:
             if isinstance(remembered, Spool):
                 return remembered, None
             reason = remembered
-        return read_back(self.store, self.namespace, entity, field, self.folder / f"{field}.online"), reason
+        path = self.folder / f"{field}.online"
+        return read_back(self.store, self.namespace, entity, field, path, self.stopped), reason
 
     def _guard(self, planned: Planned) -> None:
         gone, online = planned.difference.removals.rows, planned.online.rows

@@ -235,9 +235,9 @@ class Store:
             after = found[-1][0].decode()
 
     def scan(self, prefix: str, field: str | bytes) -> Iterator[tuple[list[bytes], list[bytes | None]]]:
-        """All keys that begin with ``prefix``, on all primaries, some thousands at a time, and ``field`` of each.
+        """All keys that begin with ``prefix``, on all primaries, and ``field`` of each.
 
-        A key may come twice (Redis SCAN).
+        In lists, of which some are empty, see ``Session.scan``. A key may come twice.
         """
         for session in self.sessions():
             try:
@@ -317,13 +317,15 @@ class Session:
         return own_share(self.call("CLUSTER", "NODES").decode())
 
     def scan(self, prefix: str) -> Iterator[list[bytes]]:
-        """All keys of this primary that begin with ``prefix``, in lists of some thousands (Redis SCAN)."""
+        """All keys of this primary that begin with ``prefix`` (Redis SCAN).
+
+        A list for each some thousand keys that Redis has looked at: empty where none of them is one.
+        """
         pattern = "".join("\\" + char if char in "*?[]\\^" else char for char in prefix) + "*"
         cursor = b"0"
         while True:
             cursor, keys = self.call("SCAN", cursor, "MATCH", pattern, "COUNT", CHUNK)
-            if keys:
-                yield keys
+            yield keys
             if cursor == b"0":
                 return
 

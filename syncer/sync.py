@@ -112,7 +112,7 @@ def sync(
     with workspace(remember) as folder, Comparison(folder) as comparison:
         latest = _latest(registry, declared, open_warehouse, namespace, instant, select, folder, terms)
         states = _states(remember, namespace, store)
-        run = _Run(Planner(store, namespace, terms, folder, comparison, states), instant, progress, stopped)
+        run = _Run(Planner(store, namespace, terms, folder, comparison, states, stopped), instant, progress)
         if document is None:
             document = run.patience().insist(lambda: claim(store, namespace, registry, target))
         yield from run.mirror(latest, markers)
@@ -166,7 +166,7 @@ def drop(
         return
     instant = Instant(as_of=datetime.now(timezone.utc), clock="real")
     with workspace(remember) as folder, Comparison(folder) as comparison:
-        planner = Planner(store, namespace, _USUAL, folder, comparison, _states(remember, namespace, store))
+        planner = Planner(store, namespace, _USUAL, folder, comparison, _states(remember, namespace, store), stopped)
         if not really:
             for each in planner.plan({field: (None, marker) for field, marker in sorted(markers.items())}):
                 yield ViewSynced(
@@ -179,7 +179,7 @@ def drop(
                     read_back=each.read_back,
                 )
             return
-        run = _Run(planner, instant, stopped=stopped)
+        run = _Run(planner, instant)
         yield from run.mirror(dict.fromkeys(sorted(markers)), markers)
     for service in from_document(document).services:
         store.remove(served_key(namespace, service))
@@ -238,7 +238,6 @@ class _Run:
     planner: Planner
     instant: Instant
     progress: Callable[[Planned, int, int], None] = lambda planned, rows, size: None
-    stopped: Callable[[], bool] = lambda: False
 
     @property
     def store(self) -> Store:
@@ -251,6 +250,10 @@ class _Run:
     @property
     def terms(self) -> Terms:
         return self.planner.terms
+
+    @property
+    def stopped(self) -> Callable[[], bool]:
+        return self.planner.stopped
 
     def patience(self) -> Patience:
         return Patience(self.terms.deadline, self.stopped)

@@ -26,11 +26,11 @@ import duckdb
 import pytest
 import redis
 
-from syncer import lease, sync
+from syncer import lease, store, sync
 from syncer.errors import StoppedError, StoreError, StoreRefusedError, StoreUnavailableError, WarehouseLockedError
 from syncer.planning import Planned, Terms
 from syncer.server import EmbeddedServer
-from syncer.store import Store
+from syncer.store import Session, Store
 from tests.support.processes import Processes, client
 from tests.support.projects import ROOT
 from tests.support.proxy import Proxy
@@ -108,6 +108,23 @@ def test_told_to_stop_while_another_run_holds_a_lease(runs: Runs, monkeypatch: p
         with pytest.raises(StoppedError, match=r"stopped while another sync was writing visits\.v1"):
             runs.sync(stopped=lambda: len(told) > 5)
         server.delete("shop_dev:#lease:visits:1")
+    assert {view.read_back for view in runs.sync()} == {None}
+    runs.assert_exact()
+
+
+def test_told_to_stop_while_redis_is_read_back(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "CHUNK", 10)
+    scan, steps = Session.scan, list[int]()
+
+    def counted(session: Session, prefix: str) -> Iterator[list[bytes]]:
+        for keys in scan(session, prefix):
+            steps.append(len(keys))
+            yield keys
+
+    monkeypatch.setattr(Session, "scan", counted)
+    with pytest.raises(StoppedError, match=r"stopped while \w+\.v1 was read back"):
+        runs.sync(full=True, stopped=lambda: len(steps) >= 3)
+    assert len(steps) == 3
     assert {view.read_back for view in runs.sync()} == {None}
     runs.assert_exact()
 

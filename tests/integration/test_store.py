@@ -176,7 +176,8 @@ def test_a_scan_takes_its_prefix_literally(store: Store, session: Session) -> No
     for key in ("aXb[c]?\\^:1", "a*bc?\\^:1"):
         session.call("SET", key, b"")
     session.call("HSET", "a*b[c]?\\^:1", "f", "x")
-    assert list(store.scan("a*b[c]?\\^:", "f")) == [([b"a*b[c]?\\^:1"], [b"x"])]
+    found = [pair for pair in store.scan("a*b[c]?\\^:", "f") if pair[0]]
+    assert found == [([b"a*b[c]?\\^:1"], [b"x"])]
 
 
 def test_a_value_is_exchanged_only_for_the_one_that_was_read(store: Store) -> None:
