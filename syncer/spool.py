@@ -20,6 +20,9 @@ SCHEMA = pa.schema([("key", BINARY), ("message", BINARY)])
 #: Rows in one batch: enough that per-batch work vanishes, little enough that a few batches fit any memory.
 BATCH_ROWS = 20_480
 
+#: Bytes of messages in one batch, where they are long.
+BATCH_BYTES = 16 << 20
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spool:
@@ -51,8 +54,13 @@ class SpoolWriter:
         return self
 
     def add(self, keys: pa.Array, messages: pa.Array) -> None:
-        """N keys with their N messages."""
+        """N keys with their N messages; so few in one batch that they fit any memory."""
         if not len(keys):
+            return
+        if len(keys) > 1 and messages.nbytes > BATCH_BYTES:
+            half = len(keys) // 2
+            self.add(keys[:half], messages[:half])
+            self.add(keys[half:], messages[half:])
             return
         lengths, key_bytes = pc.binary_length(messages), pc.sum(pc.binary_length(keys)).as_py() or 0
         self._rows += len(keys)

@@ -25,6 +25,9 @@ from syncer.failure import translated as _translated
 from syncer.layout import Share, check_shares, own_share
 from syncer.resp import Replies, ReplyError, command, errors, text
 
+#: Bytes of values that are read back at once, as far as the last ones tell.
+READ_BYTES = 16 << 20
+
 #: Keys asked for in one step of a scan, and commands in one pipeline of the paths that are not columnar.
 CHUNK = 5_000
 
@@ -239,10 +242,17 @@ class Store:
 
         In lists, of which some are empty, see ``Session.scan``. A key may come twice.
         """
+        at_once = 100  # keys whose values are asked for; of long ones, Redis keeps all replies until they are read
         for session in self.sessions():
             try:
                 for keys in session.scan(prefix):
-                    yield keys, session.field_of_each(keys, field)
+                    while keys:
+                        some, keys = keys[:at_once], keys[at_once:]
+                        values = session.field_of_each(some, field)
+                        yield some, values
+                        size = sum(map(len, filter(None, values)))
+                        at_once = max(1, min(CHUNK, READ_BYTES * len(some) // (size or 1)))
+                    yield [], []
             finally:
                 session.close()
 

@@ -29,16 +29,21 @@ from syncer.encode import Encoded, Encoder, select_list
 from syncer.errors import DataError, StoppedError, WarehouseError, WarehouseLockedError
 from syncer.feature import FeatureView
 from syncer.keyspace import field_name
-from syncer.spool import BATCH_ROWS, SCHEMA, Spool, SpoolWriter
+from syncer.spool import BATCH_BYTES, BATCH_ROWS, SCHEMA, Spool, SpoolWriter
 
 #: Seconds to wait for another process to give the DuckDB file back.
 LOCK_SECONDS = 20.0
 
-#: What DuckDB may use for reading before it spills, where the profile does not say.
-MEMORY_LIMIT = "512MB"
+#: What DuckDB may use for reading before it spills, and the threads that this is enough for, where the profile does not
+#: say.
+MEMORY_LIMIT = "256MB"
+THREADS = 2
 
 #: Batches encoded at the same time; numpy and Arrow work without the interpreter's lock.
 _ENCODERS = 2
+
+#: Rows in the smallest batch that DuckDB makes: values may be long, and it counts rows alone.
+_VECTOR = 2_048
 
 #: The column of key hashes among those of a view, under a name that no column has; and how many are looked at together.
 _HASH = "#hash"
@@ -181,6 +186,8 @@ class Warehouse:
         """Lets a view that sorts or groups all of its rows take to disk what is beyond MEMORY_LIMIT."""
         if not self._settings & {"memory_limit", "max_memory"}:
             self._connection.execute(f"set memory_limit = '{MEMORY_LIMIT}'")
+            if "threads" not in self._settings:
+                self._connection.execute(f"set threads = {THREADS}")
         if "temp_directory" not in self._settings:
             self._connection.execute("set temp_directory = ?", [str(folder / "spilled")])
             self._settings.add("temp_directory")  # once in use, it stays
@@ -197,7 +204,7 @@ class Warehouse:
                 )
         keys = ", ".join(f'"{key.name}"' for key in view.entity.join_keys)
         query = f'select {select_list(view)}, hash({keys}) as "{_HASH}" from {relation}'
-        batches: Iterable[pa.RecordBatch] = self._connection.sql(query).to_arrow_reader(BATCH_ROWS)
+        batches: Iterable[pa.RecordBatch] = self._connection.sql(query).to_arrow_reader(_VECTOR)
         return batches
 
     def _repeated_keys(self, spool: Spool) -> tuple[int, str]:
@@ -266,14 +273,32 @@ def open_warehouse(
 
 def _encoded(batches: Iterable[pa.RecordBatch], encoder: Encoder) -> Iterator[Encoded]:
     """The batches encoded, in order, a few at a time."""
+
+    def encode(some: list[pa.RecordBatch]) -> Encoded:
+        return encoder.encode(pa.concat_batches(some))
+
     with ThreadPoolExecutor(_ENCODERS) as pool:
         running: deque[Future[Encoded]] = deque()
-        for batch in batches:
-            running.append(pool.submit(encoder.encode, batch))
+        for some in _gathered(batches):
+            running.append(pool.submit(encode, some))
             if len(running) > _ENCODERS:
                 yield running.popleft().result()
         while running:
             yield running.popleft().result()
+
+
+def _gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
+    """The batches in lists of up to BATCH_ROWS rows, and up to BATCH_BYTES bytes where one has not more."""
+    some: list[pa.RecordBatch] = []
+    rows = size = 0
+    for batch in batches:
+        if some and (rows + batch.num_rows > BATCH_ROWS or size + batch.nbytes > BATCH_BYTES):
+            yield some
+            some, rows, size = [], 0, 0
+        some.append(batch)
+        rows, size = rows + batch.num_rows, size + batch.nbytes
+    if some:
+        yield some
 
 
 class _Hashes:

@@ -172,6 +172,18 @@ def test_more_keys_than_fit_into_one_pipeline(store: Store, session: Session) ->
     assert store.field_of_each([b"k:8"], "f:1") == [b"m"]
 
 
+def test_of_long_values_few_are_read_back_at_once(
+    store: Store, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("syncer.store.READ_BYTES", 5_000)
+    keys = [f"k:{number}".encode() for number in range(1_000)]
+    values = pa.array([b"m" * 1_000] * len(keys), BINARY)
+    list(session.send(FENCE, [Encoded(keys=pa.array(keys, BINARY), field=b"f:1", messages=values)]))
+    lists = [some for some, _ in store.scan("k:", "f:1") if some]
+    assert sorted(key for some in lists for key in some) == sorted(keys)
+    assert {len(some) for some in lists[1:-1]} == {5}
+
+
 def test_a_scan_takes_its_prefix_literally(store: Store, session: Session) -> None:
     for key in ("aXb[c]?\\^:1", "a*bc?\\^:1"):
         session.call("SET", key, b"")

@@ -551,15 +551,21 @@ def test_a_warehouse_is_read_without_pytz(shop: Shop, tmp_path: Path, monkeypatc
 
 @pytest.mark.parametrize(
     ("settings", "limit"),
-    [({}, "488.2 MiB"), ({"memory_limit": "1GiB"}, "1.0 GiB"), ({"Max_Memory": "1GiB"}, "1.0 GiB")],
+    [
+        ({}, ["244.1 MiB", 2]),
+        ({"threads": "3"}, ["244.1 MiB", 3]),
+        ({"memory_limit": "1GiB", "threads": "3"}, ["1.0 GiB", 3]),
+        ({"Max_Memory": "1GiB", "threads": "3"}, ["1.0 GiB", 3]),
+    ],
 )
 def test_reading_keeps_within_a_fixed_memory_unless_the_profile_says_otherwise(
-    shop: Shop, tmp_path: Path, settings: dict[str, str], limit: str
+    shop: Shop, tmp_path: Path, settings: dict[str, str], limit: list[object]
 ) -> None:
     declared = read_declarations(load_manifest(shop.folder / "target/manifest.json")).views["orders.v1"]
     served = load_registry(shop.folder / "registry/registry.json", "shop").views["orders.v1"]
     with open_warehouse(shop.database, settings) as warehouse:
         for _ in range(2):
             warehouse.spool(declared, Encoder("shop_dev", served), NOW_TIME, tmp_path)
-        found = warehouse.query("select current_setting('memory_limit'), current_setting('temp_directory')")
-        assert [*found.read_all().to_pylist()[0].values()] == [limit, str(tmp_path / "spilled")]
+        names = ("memory_limit", "threads", "temp_directory")
+        found = warehouse.query("select " + ", ".join(f"current_setting('{name}') as {name}" for name in names))
+        assert [*found.read_all().to_pylist()[0].values()] == [*limit, str(tmp_path / "spilled")]

@@ -47,3 +47,17 @@ def test_equal_keys_have_equal_hashes_however_duckdb_holds_them() -> None:
     with duckdb.connect() as connection:
         (found,) = connection.execute(f"select count(distinct hash(k, n)) from ({query}) where k = 'a'").fetchall()
     assert found == (1,)
+
+
+def test_batches_are_gathered_until_they_have_many_rows_or_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warehouse, "BATCH_ROWS", 10)
+    monkeypatch.setattr(warehouse, "BATCH_BYTES", 1_000)
+
+    def gathered(rows: list[int], length: int) -> list[list[int]]:
+        batches = [pa.record_batch({"text": pa.array(["x" * length] * count)}) for count in rows]
+        return [[batch.num_rows for batch in some] for some in warehouse._gathered(batches)]
+
+    assert gathered([4, 4, 4, 4, 2], length=1) == [[4, 4], [4, 4, 2]]
+    assert gathered([4, 4, 4], length=200) == [[4], [4], [4]]
+    assert gathered([12, 1], length=1) == [[12], [1]]
+    assert gathered([], length=1) == []
