@@ -17,6 +17,7 @@ from syncer import lease
 from syncer.client import FeatureClient
 from syncer.declarations import read_declarations
 from syncer.encode import Encoder
+from syncer.errors import WarehouseError
 from syncer.lease import Writer
 from syncer.manifest import load_manifest
 from syncer.registry import load_registry
@@ -569,3 +570,23 @@ def test_reading_keeps_within_a_fixed_memory_unless_the_profile_says_otherwise(
         names = ("memory_limit", "threads", "temp_directory")
         found = warehouse.query("select " + ", ".join(f"current_setting('{name}') as {name}" for name in names))
         assert [*found.read_all().to_pylist()[0].values()] == [*limit, str(tmp_path / "spilled")]
+
+
+@pytest.mark.parametrize("limit", [None, "1GiB"])
+def test_a_value_that_is_too_long_for_this_memory_says_where_to_give_more(
+    limit: str | None, shop: Shop, tmp_path: Path
+) -> None:
+    shop.sql("update orders_v1 set plan = repeat('x', 80_000_000) where customer_id = 1")
+    declared = read_declarations(load_manifest(shop.folder / "target/manifest.json")).views["orders.v1"]
+    served = load_registry(shop.folder / "registry/registry.json", "shop").views["orders.v1"]
+    with open_warehouse(shop.database, {"memory_limit": limit} if limit else {}) as warehouse:
+
+        def read() -> int:
+            return warehouse.spool(declared, Encoder("shop_dev", served), NOW_TIME, tmp_path).spool.longest
+
+        if limit:
+            assert read() > 80_000_000
+        else:
+            with pytest.raises(WarehouseError, match=r"orders\.v1 takes more memory than DuckDB may use") as refused:
+                read()
+            assert "settings: {memory_limit: 2GB}" in refused.value.hint
