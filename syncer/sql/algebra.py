@@ -18,7 +18,7 @@ Each rewriting here must hold in three-valued logic, for NULLs, duplicates, NaN 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Union
@@ -44,6 +44,9 @@ STRICT = {"=", "<>", "<", "<=", "+", "+ of scalars", "-", "*", "/", "//", "%", "
 
 #: What is computed over rows, each at its own stage of a SELECT.
 LEVELS = {"aggregate", "window", "unnest"}
+
+#: Contents with the rows of their input: where what they add is not read, the input stands in their place.
+DISSOLVING = {"window", "ordered"}
 
 #: Joined for each row on the left, at most one match each.
 ASOF = {"asof", "asof left"}
@@ -176,6 +179,7 @@ class Content:
     types: Mapping[str, str] = field(default_factory=dict)  # of a leaf: declared column types
     place: str = ""  # where it was written, for messages; no part of its meaning
     loaded: bool = False  # of a leaf: its columns are made of these types, which are then part of their values
+    written: Content | None = None  # of a copy for one use: the content that was written
 
     @cached_property
     def uses(self) -> frozenset[object]:
@@ -296,7 +300,7 @@ class Terms:
 
         Contents that look at these rows, laterally or from a subquery, are made anew as well.
         """
-        own = frozenset(block.instances())
+        own = frozenset(_standing(block))
         fresh = {old: Instance(old.content) for old in own}
         contents: dict[Content, Content] = {}
         done: dict[Term, Term] = {}
@@ -322,7 +326,7 @@ class Terms:
             return done[term]
 
         def renamed(content: Content) -> Content:
-            if content.uses.isdisjoint(own):
+            if content.kind not in DISSOLVING and content.uses.isdisjoint(own):
                 return content
             if content not in contents:
                 for inner in content.blocks:
@@ -337,6 +341,7 @@ class Terms:
                     content.texts,
                     content.types,
                     content.place,
+                    written=content.written or content,
                 )
             return contents[content]
 
@@ -349,9 +354,17 @@ class Terms:
                 tuple(map(change, inner.conditions)),
             )
 
-        for old in block.instances():
+        for old in own:
             fresh[old].content = renamed(old.content)
         return rebuilt(block), tuple(map(change, terms))
+
+
+def _standing(block: Block) -> Iterator[Instance]:
+    """The instances of a block, and those that come to stand in it when contents dissolve. No two uses share one."""
+    for instance in block.instances():
+        yield instance
+        if instance.content.kind in DISSOLVING:
+            yield from _standing(instance.content.blocks[0])
 
 
 def constant(term: Term) -> bool:

@@ -78,7 +78,7 @@ def shape(term: Term) -> object:
     if term.op == "ref":
         instance, what = term.args
         assert isinstance(instance, Instance)
-        return (term.op, instance.content, what)
+        return (term.op, instance.content.written or instance.content, of(what))
     return (term.op, *map(of, term.args))
 
 

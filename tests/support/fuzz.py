@@ -52,6 +52,7 @@ COMPOSED = [
     with u as (select user_id, event_at, 'x' as f from x union all select user_id, event_at, 'y' as f from y) select user_id, max(event_at) as event_at, count(*) filter (where f = 'x') as f from u group by user_id
     select x.user_id, x.event_at, (select count(*) from y where y.user_id = x.user_id) as f from x
     with w as (select *, row_number() over (partition by user_id order by event_at, f) as n from x) select a.user_id, a.event_at, b.f from w a left join w b on b.user_id = a.user_id and b.n = a.n + 1
+    with w as (select *, row_number() over (partition by user_id order by event_at, f) as n from x order by n) select a.user_id, a.event_at, b.f from w a join w b on b.user_id = a.user_id and b.event_at > a.event_at
     select coalesce(x.user_id, y.user_id) as user_id, x.event_at, y.f from x full join y on y.user_id = x.user_id and y.event_at = x.event_at
     select x.user_id, x.event_at, y.f from x asof left join (select user_id, event_at, max(f) as f from y group by all) y on y.user_id = x.user_id and y.event_at <= x.event_at
     select distinct a.user_id, a.event_at, b.f from x a join (select distinct user_id, f from y) b using (user_id) where b.user_id > 2
