@@ -14,13 +14,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from syncer.declarations import DeclaredView
 from syncer.errors import DefinitionError, RegistryError
 from syncer.project import Compiled
-from syncer.sql.changes import View
+from syncer.sql.changes import Definitions, View
 from syncer.sql.queries import Node
 from syncer.sql.text import Unclear, name_of, plain_name, relation_parts, with_node_names, words_of
 
@@ -37,7 +38,7 @@ class Definition:
     ttl: timedelta | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ProjectDefinitions:
     """By view id. ``problems``: of the views whose SQL cannot be known, one each; these have no definition.
 
@@ -47,6 +48,11 @@ class ProjectDefinitions:
     definitions: Mapping[str, Definition]
     problems: Mapping[str, DefinitionError]
     relations: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def read(self) -> Definitions:
+        """All of them together, so that each node is read once for whatever asks about its meaning."""
+        return Definitions({name: node for one in self.definitions.values() for name, node in one.nodes.items()})
 
 
 def read_definitions(compiled: Compiled, views: Mapping[str, DeclaredView]) -> ProjectDefinitions:

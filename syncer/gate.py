@@ -68,7 +68,7 @@ def load_proposal(project: Project, target: str | None) -> Proposal:
             retentions={names[id_]: kept for id_, kept in declarations.retentions.items()},
             session_zone=project.session_zone,
         )
-        skew = find_skew(definitions.definitions, declarations.views, surroundings)
+        skew = find_skew(definitions, declarations.views, surroundings)
     return Proposal(
         folder=project.folder,
         manifest=parsed.manifest,

@@ -46,16 +46,15 @@ def judgements(accepted: Accepted, project: ProjectDefinitions) -> list[Judgemen
     now = project.definitions
     changed = [id_ for id_, was in accepted.definitions.items() if id_ in now and was != now[id_]]
     before = _readers({id_: accepted.definitions[id_] for id_ in changed})
-    after = _readers({id_: now[id_] for id_ in changed})
     found = []
     for id_ in changed:
         was, served = accepted.definitions[id_], {feature.name for feature in accepted.registry.views[id_].features}
-        changes = _judged(was, before[id_], now[id_], after[id_])
+        changes = _judged(was, before[id_], now[id_], project.read)
         found.append(
             Judgement(
                 view=id_,
                 changes=tuple(change for change in changes if change.feature in served),
-                diff=diff(before[id_], was.view, after[id_], now[id_].view),
+                diff=diff(before[id_], was.view, project.read, now[id_].view),
             )
         )
     return found

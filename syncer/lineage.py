@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from syncer.declarations import Declarations
-from syncer.definition import Definition
+from syncer.definition import ProjectDefinitions
 from syncer.errors import RequestError, closest
 from syncer.feature import FeatureService, FeatureView, period_text
 from syncer.keyspace import SEPARATOR, field_name, key_prefix
 from syncer.registry import Registry
-from syncer.sql.changes import Definitions
 from syncer.sql.clauses import names_read
 from syncer.sql.facts import Facts
 
@@ -97,7 +96,7 @@ class Lineage:
 
 def read_lineage(
     declarations: Declarations,
-    definitions: Mapping[str, Definition],
+    definitions: ProjectDefinitions,
     manifest: Mapping[str, Any],
     registry: Registry,
     namespace: str,
@@ -136,11 +135,10 @@ def read_lineage(
 _KINDS: tuple[Kind, ...] = ("column", "feature", "field", "on_demand", "service", "model")
 
 
-def _facts(definitions: Mapping[str, Definition]) -> dict[tuple[str, str], Facts]:
-    read = Definitions({name: node for one in definitions.values() for name, node in one.nodes.items()})
+def _facts(definitions: ProjectDefinitions) -> dict[tuple[str, str], Facts]:
     return {
-        (id_, feature): read.facts(one.view, feature)
-        for id_, one in definitions.items()
+        (id_, feature): definitions.read.facts(one.view, feature)
+        for id_, one in definitions.definitions.items()
         for feature in one.view.features
     }
 

@@ -298,15 +298,26 @@ def compile_feature_views(project: Project, target: str | None, parsed: Parsed |
         models = [node for node in graph.nodes.values() if node.resource_type == "model"]
         views = [node for node in models if (node.config.meta or {}).get("feature_view")]
         python = [node for node in models if node.language != "sql"]  # dbt cannot compile them by themselves
+        selected = sorted({f"+{_selector(view)}" for view in views})
         _say_incremental(graph, "false")
         failed: dict[str, ProjectError] = {}
-        sql = _compiled(project, target, graph, failed, views, python, above=True)
+        sql = _compiled(project, target, graph, failed, selected, python, full_refresh=True)
         later = [node for node in models if node.config.materialized == "incremental" and node.unique_id in sql]
         for node in later:  # dbt holds them for done
             node.compiled, node.extra_ctes, node.extra_ctes_injected = False, [], False
         _say_incremental(graph, "execute")
-        later_sql = _compiled(project, target, graph, failed, later)
+        selected = [f"{one},config.materialized:incremental" for one in selected] if later else []
+        later_sql = _compiled(project, target, graph, failed, selected, python)
         return Compiled(manifest=parsed.manifest, sql=sql, later=later_sql, failed=failed)
+
+
+def _selector(view: Any) -> str:
+    """The view, with all others of its entity where there is one: dbt looks at the whole project for each selector."""
+    declared = view.config.meta["feature_view"]
+    entity = declared.get("entity") if isinstance(declared, dict) else None
+    if isinstance(entity, str) and entity.isidentifier():
+        return f"config.meta.feature_view.entity:{entity}"
+    return f"fqn:{'.'.join(view.fqn)}"
 
 
 @contextmanager
@@ -324,25 +335,24 @@ def _compiled(
     target: str | None,
     graph: Any,
     failed: dict[str, ProjectError],
-    nodes: list[Any],
-    without: Sequence[Any] = (),
+    selected: Sequence[str],
+    without: Sequence[Any],
     *,
-    above: bool = False,
+    full_refresh: bool = False,
 ) -> dict[str, str]:
-    """The compiled SQL of ``nodes`` by unique id; with all ``above`` them, as a full refresh would send it.
-
-    Adds to ``failed`` those that have none.
-    """
-    if not nodes:
+    """The compiled SQL of what dbt selects, by unique id. Adds to ``failed`` those that have none."""
+    if not selected:
         return {}
     command = ["compile", "--no-fail-fast", "--no-introspect", "--no-populate-cache", "--indirect-selection", "empty"]
-    command += ["--full-refresh"] if above else []
-    command += ["--select", *(f"{'+' if above else ''}fqn:{'.'.join(node.fqn)}" for node in nodes)]
+    command += ["--full-refresh"] if full_refresh else []
+    command += ["--select", *selected]
     command += ["--exclude", *(f"fqn:{'.'.join(node.fqn)}" for node in without)] if without else []
     with _to_the_end():
         done = _gate_run(project, target, graph, *command)
     bad = {result.node.unique_id: result.message for result in done.results if result.status in ("error", "skipped")}
-    failed |= {id_: _not_compiled(message) for id_, message in bad.items() if message}
+    for id_, message in bad.items():
+        if message:
+            failed.setdefault(id_, _not_compiled(message))
     found = {result.node.unique_id: result.node.compiled_code or "" for result in done.results}
     return {id_: sql for id_, sql in found.items() if id_ not in bad}
 

@@ -11,13 +11,12 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from syncer.declarations import DeclaredView
-from syncer.definition import Definition
+from syncer.definition import ProjectDefinitions
 from syncer.errors import DefinitionError
 from syncer.feature import Retention, period_text
 from syncer.sql.changes import Definitions, View
 from syncer.sql.facts import Facts
 from syncer.sql.lookback import Lookback, Reach
-from syncer.sql.queries import Node
 from syncer.sql.text import lower
 
 
@@ -38,17 +37,14 @@ class Surroundings:
     session_zone: str | None = None
 
 
-def find_skew(
-    definitions: Mapping[str, Definition], views: Mapping[str, DeclaredView], surroundings: Surroundings
-) -> Skew:
+def find_skew(definitions: ProjectDefinitions, views: Mapping[str, DeclaredView], surroundings: Surroundings) -> Skew:
     """Of all views that have a definition, in their order; feature by feature."""
     problems: list[DefinitionError] = []
     warnings: list[DefinitionError] = []
-    nodes = {lower(name): node for definition in definitions.values() for name, node in definition.nodes.items()}
     retentions = {lower(name): kept for name, kept in surroundings.retentions.items()}
-    whole = Definitions(nodes)
-    cut = _Cut(nodes, retentions, whole)
-    for id_, definition in definitions.items():
+    whole = definitions.read
+    cut = _Cut(whole, retentions)
+    for id_, definition in definitions.definitions.items():
         view, declared = definition.view, views[id_]
         for feature in view.features:
             place = f"{declared.path}: {id_}, feature '{feature}'"
@@ -69,8 +65,8 @@ class _Cut:
     All names in small letters.
     """
 
-    def __init__(self, nodes: Mapping[str, Node], retentions: Mapping[str, Retention], whole: Definitions) -> None:
-        self._whole = whole
+    def __init__(self, whole: Definitions, retentions: Mapping[str, Retention]) -> None:
+        self._whole, nodes = whole, whole.nodes
         self._keepers = {name: node for name, node in nodes.items() if name in retentions and node.sql is not None}
         ends = {name: replace(node, sql=None, incremental=None) for name, node in self._keepers.items()}
         self._nodes = {**nodes, **ends}
@@ -78,7 +74,7 @@ class _Cut:
 
     def facts(self, view: View, feature: str, facts: Facts) -> Facts:
         """``facts`` where nothing is cut off above the view; its own retention says nothing of what it reads."""
-        if self._keepers.keys().isdisjoint(self._whole.closure(view)):
+        if not self._keepers or self._keepers.keys().isdisjoint(self._whole.closure(view)):
             return facts
         if (name := lower(view.node)) in self._keepers:
             own = {**self._nodes, name: self._keepers[name]}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from syncer.cli.options import project_options
+from syncer.cli.options import project_options, uncollected
 from syncer.project import load_project
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("base")
 @project_options
+@uncollected()
 def diff(base: str, project_dir: Path | None, profiles_dir: Path | None, target: str | None) -> None:
     """Say what a change does to models, in Markdown.
 

@@ -62,7 +62,7 @@ def lineage(
         say_error(problem)
     whole = read_lineage(
         declarations,
-        definitions.definitions,
+        definitions,
         compiled.manifest,
         load_registry(project.registry_path, declarations.project),
         namespace or project.default_namespace,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from syncer.cli.options import json_option, project_options
+from syncer.cli.options import json_option, project_options, uncollected
 from syncer.cli.output import print_json, say_error, shown
 from syncer.errors import RefusedError, SyncerError, ValueChangeError
 from syncer.project import load_project
@@ -32,6 +32,7 @@ _against = click.option(
 @_against
 @click.option("--accept-fix", metavar="REASON", help="Take other values of served features, for this reason.")
 @json_option
+@uncollected()
 def register(
     project_dir: Path | None,
     profiles_dir: Path | None,
@@ -83,6 +84,7 @@ def register(
 @click.option("--data", is_flag=True, help="Compute accepted and new SQL on the warehouse and compare the rows.")
 @click.option("--github", is_flag=True, help="Print annotations for a pull request on GitHub, too.")
 @json_option
+@uncollected()
 def check(
     project_dir: Path | None,
     profiles_dir: Path | None,

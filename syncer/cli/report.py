@@ -128,5 +128,5 @@ def _lineage(
     except ProjectError as error:
         return None, [error.message]
     found = read_definitions(compiled, declarations.views)
-    lineage = read_lineage(declarations, found.definitions, compiled.manifest, registry, namespace)
+    lineage = read_lineage(declarations, found, compiled.manifest, registry, namespace)
     return lineage, [problem.message for problem in found.problems.values()]

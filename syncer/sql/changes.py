@@ -58,10 +58,21 @@ class Definitions:
         self.terms = Terms()
         self.reader = Reader(self.nodes, self.terms)
         self._digests = Digests(self.terms)
+        self._complete: dict[str, tuple[View, Relation]] = {}  # by the view's node
+        self._stated: dict[str, tuple[Relation, dict[object, Stated]]] = {}
 
     def relation(self, view: View) -> Relation:
+        """The view's rows, with all its columns."""
         name = lower(view.node)
         relation = self.reader.relation(name)
+        known = self._complete.get(name)
+        if known is None or known[0] is not view or known[1] is not relation:
+            relation = self._whole(view, relation)
+            self._complete[name] = view, relation
+        return relation
+
+    def _whole(self, view: View, relation: Relation) -> Relation:
+        name = lower(view.node)
         names = (*view.join_keys, view.event_timestamp, view.available_at, view.deleted, *view.features)
         for column in filter(None, names):
             if not relation.has(column):
@@ -124,12 +135,20 @@ class Definitions:
         return facts(kept, columns[:-1], columns[-1], self._told(view))
 
     def _told(self, view: View) -> dict[object, Stated]:
-        return {
-            shape(relation.column(column, self.terms)): Stated(name, span)
-            for name in self.closure(view)
-            for column, span in stated(self.nodes[name].sql or "").items()
-            if (relation := self.reader.relation(name)).has(column)
-        }
+        """The look-backs that the view and the models above it state."""
+        told: dict[object, Stated] = {}
+        for name in self.closure(view):
+            relation = self.reader.relation(name)
+            if name not in self._stated or self._stated[name][0] is not relation:
+                spans = stated(self.nodes[name].sql or "").items()
+                shapes = {
+                    shape(relation.column(column, self.terms)): Stated(name, span)
+                    for column, span in spans
+                    if relation.has(column)
+                }
+                self._stated[name] = relation, shapes
+            told |= self._stated[name][1]
+        return told
 
 
 def judge(old: Definitions, accepted: View, new: Definitions, proposed: View) -> tuple[Change, ...]:

@@ -33,7 +33,7 @@ def demo(clone: Clone) -> Lineage:
     declarations = read_declarations(compiled.manifest)
     definitions = read_definitions(compiled, declarations.views)
     registry = load_registry(project.registry_path, declarations.project)
-    return read_lineage(declarations, definitions.definitions, compiled.manifest, registry, project.default_namespace)
+    return read_lineage(declarations, definitions, compiled.manifest, registry, project.default_namespace)
 
 
 def drawn(whole: Lineage, root: str, *, plain: bool = False) -> str:

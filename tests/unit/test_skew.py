@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from syncer.declarations import DeclaredView
-from syncer.definition import Definition
+from syncer.definition import Definition, ProjectDefinitions
 from syncer.feature import Entity, Feature, FeatureView, JoinKey, Retention, parse_period, period_text
 from syncer.skew import Skew, Surroundings, find_skew
 from syncer.sql.changes import View
@@ -55,9 +55,8 @@ def found(
         name: Retention(parse_period(one), parse_period(one)) if isinstance(one, str) else one
         for name, one in (retentions or {}).items()
     }
-    return find_skew(
-        {"spending.v1": definition}, {"spending.v1": declared}, Surroundings(retentions=kept, session_zone=zone)
-    )
+    definitions = ProjectDefinitions(definitions={"spending.v1": definition}, problems={})
+    return find_skew(definitions, {"spending.v1": declared}, Surroundings(retentions=kept, session_zone=zone))
 
 
 def problems(*arguments: object, **more: object) -> list[str]:
