@@ -588,6 +588,11 @@ class Expressions(ABC):
             return self.make("call", name, (self.make("text", part), values[1]))
         if name in ("year", "quarter", "month", "day", "hour", "minute", "second") and len(values) == 1:
             return self.make("call", "date_part", (self.make("text", name), values[0]))
+        if name == "timezone" and len(values) == 2:
+            return self.make("at time zone", values[1], values[0])
+        if name in ("greatest", "least") and len(kinds := {type_of(value) for value in values}) == 1:
+            if kinds <= {"bigint", "integer", "date", "timestamp", "timestamptz"}:  # equal ones are the same value
+                return self.make("call", name, ("any order", *values))
         if name == "list_value":
             return self.make("call", name, values)
         if name.startswith("to_") and len(values) == 1 and values[0].op == "number":
@@ -702,6 +707,8 @@ class Expressions(ABC):
     ) -> Term:
         if name not in AGGREGATES and name not in WINDOWS:
             raise Unclear(f"{name}() over a window")
+        if name in ("lag", "lead") and len(values) == 2 and (values[1].op, values[1].args) == ("number", ("1",)):
+            values = values[:1]
         if over.args.get("alias"):
             self._only(over, "this", "alias", "over")
             if lower(over.alias) not in scope.windows:

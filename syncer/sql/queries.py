@@ -107,7 +107,8 @@ class Reader:
         missing = [key for key in node.unique_key if lower(key) not in first.columns]
         if missing:
             return self.text(name, f"its unique key {missing[0]} is no column of it")
-        keys = tuple(tuple(one.columns[lower(key)] for key in node.unique_key) for one in (first, later))
+        unique = sorted(set(map(lower, node.unique_key)))
+        keys = tuple(tuple(one.columns[key] for key in unique) for one in (first, later))
         run = Instance(Content("incremental", (first.block, later.block), keys, (node.strategy,)))
         return Relation(
             Block((run,)),
