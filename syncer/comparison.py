@@ -84,7 +84,7 @@ def compare(
         )
     ]
     others = [phrase for phrase in changes(before, after) if " is served as field " not in phrase]
-    others += [f"{id_}: its SQL is not known: {problem.message}" for id_, problem in definitions.problems.items()]
+    others += [f"{problem.message}: not compared" for problem in definitions.problems.values()]
     return Comparison(
         features=tuple(sorted(features, key=lambda change: change.view)),
         others=tuple(others),

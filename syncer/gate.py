@@ -20,9 +20,9 @@ from syncer.declarations import Declarations, read_declarations
 from syncer.decode import proto_text
 from syncer.definition import Definition, ProjectDefinitions, node_names, read_definitions
 from syncer.definition import to_text as definition_text
-from syncer.errors import DefinitionError, RefusedError, RegistryError, SyncerError, ValueChangeError
+from syncer.errors import DefinitionError, ProjectError, RefusedError, RegistryError, SyncerError, ValueChangeError
 from syncer.judging import Judgement, in_words, judgements, retrain
-from syncer.project import Project, compile_feature_views, parse_project
+from syncer.project import Project, compile_feature_views, forget_parsed, parse_project, remembers_parsed
 from syncer.proof import Proof, prove
 from syncer.registry import (
     NEW_VERSION,
@@ -55,8 +55,23 @@ class Proposal:
 def load_proposal(project: Project, target: str | None) -> Proposal:
     """What the files of the project say, parsed and compiled just now. ``target``: as it was given.
 
-    Nothing is compiled where a declaration is wrong. Raises ProjectError, mostly in dbt's words.
+    Nothing is compiled where a declaration is wrong. No fault is believed that dbt finds in what it remembers of an
+    earlier parse. Raises ProjectError, mostly in dbt's words.
     """
+    remembered = remembers_parsed(project)
+    try:
+        proposal = _loaded(project, target)
+    except ProjectError:
+        if not remembered:
+            raise
+    else:
+        if not remembered or not (proposal.declarations.problems or proposal.definitions.problems):
+            return proposal
+    forget_parsed(project)
+    return _loaded(project, target)
+
+
+def _loaded(project: Project, target: str | None) -> Proposal:
     parsed = parse_project(project, target)
     declarations = read_declarations(parsed.manifest)
     definitions, skew = ProjectDefinitions(definitions={}, problems={}), Skew()
@@ -328,8 +343,15 @@ class _Gate:
             if was is None:
                 yield f"{id_}: SQL accepted"
             elif was != self.proposal.definitions.definitions[id_]:
-                other = any(self._since_of(id_, "value change", "schema break"))
-                yield f"{id_}: SQL accepted anew, {'with other values' if other else 'of the same values'}"
+                since, before = (
+                    any(one.view == id_ and one.of("value change", "schema break") for one in judged)
+                    for judged in (self._since, self._judged)
+                )
+                again = since and not before and id_ in self.base.definitions
+                yield (
+                    f"{id_}: SQL accepted anew, "
+                    + ("as before the change" if again else "with other values" if since else "of the same values")
+                )
 
     def files(self, registry: Registry) -> dict[str, str]:
         """The registry's files, by their path from the project's folder."""

@@ -125,7 +125,7 @@ def _conditions(node: exp.Expr | None) -> Iterator[exp.Expr]:
 
 def _relation(node: exp.Expr) -> str:
     if isinstance(node, exp.Table) and isinstance(node.this, exp.Identifier):
-        return lower(node.name)
+        return ".".join(lower(part.name) for part in node.parts).removeprefix("ref.")
     return "a subquery" if isinstance(node, exp.Subquery) else said(node, 40)
 
 
@@ -346,8 +346,10 @@ def _joins(where: str, old: Clauses, new: Clauses) -> Iterator[Said]:
     for relation, (kind, _, _) in old.joins.items():
         if relation not in new.joins and relation not in new.reads:
             yield Said(f"{kind} join removed in {where}: {relation}")
-    if len(old.reads) == len(new.reads) == 1 and old.reads != new.reads:
-        yield Said(f"reads `{old.reads[0]}` -> `{new.reads[0]}` in {where}")
+    read_no_more = [one for one in old.reads if one not in (*new.reads, *old.joins)]
+    read_now = [one for one in new.reads if one not in (*old.reads, *new.joins)]
+    if len(read_no_more) == len(read_now) == 1:
+        yield Said(f"reads `{read_no_more[0]}` -> `{read_now[0]}` in {where}")
 
 
 def _apart(old: Mapping[str, exp.Expr], new: Mapping[str, exp.Expr]) -> tuple[list[exp.Expr], list[exp.Expr]]:

@@ -590,9 +590,8 @@ class Expressions(ABC):
             return self.make("call", "date_part", (self.make("text", name), values[0]))
         if name == "timezone" and len(values) == 2:
             return self.make("at time zone", values[1], values[0])
-        if name in ("greatest", "least") and len(kinds := {type_of(value) for value in values}) == 1:
-            if kinds <= {"bigint", "integer", "date", "timestamp", "timestamptz"}:  # equal ones are the same value
-                return self.make("call", name, ("any order", *values))
+        if name in ("greatest", "least") and {type_of(value) for value in values} in _OF_ONE_FORM:
+            return self.make("call", name, ("any order", *values))
         if name == "list_value":
             return self.make("call", name, values)
         if name.startswith("to_") and len(values) == 1 and values[0].op == "number":
@@ -767,6 +766,10 @@ def parts_of(value: Any) -> list[exp.Expr]:
     if isinstance(value, exp.Tuple):
         return list(value.expressions)
     return list(value) if isinstance(value, list) else [value]
+
+
+#: Types whose equal values are the same value; of doubles, 0.0 and -0.0 are equal.
+_OF_ONE_FORM = [{kind} for kind in ("bigint", "integer", "date", "timestamp", "timestamptz")]
 
 
 def conjuncts(term: Term) -> Iterator[Term]:

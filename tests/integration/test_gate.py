@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
+from syncer.errors import ProjectError
+from syncer.project import Parsed, Project, parse_project, remembers_parsed
 from syncer.registry import load_registry
 from tests.support.shop import CLOCK, Shop, latest
 
@@ -328,9 +330,28 @@ def test_a_fix_is_recorded_and_covers_what_it_was_given_for_and_no_more(shop: Re
     assert "window 7 days -> 21 days" in refused(shop.try_syncer("register"))[0]
 
     shop.replace(SPENDING, "interval 21 days", "interval 7 days")  # as it was: nothing is left to be accepted
-    shop.syncer("register")
+    said = shop.syncer("register").splitlines()
+    assert "spending.v1: SQL accepted anew, as before the change" in said
     assert "fixes" not in json.loads((shop.folder / "registry/registry.json").read_text())
     shop.git("diff", "--exit-code", "registry")
+
+
+def test_a_fault_in_what_dbt_remembers_is_not_believed(shop: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    def parse_or_mistake(project: Project, target: str | None) -> Parsed:
+        if remembers_parsed(project):
+            raise ProjectError("dbt found two snapshots with the name plans")
+        return parse_project(project, target)
+
+    assert agrees(shop)
+    monkeypatch.setattr("syncer.gate.parse_project", parse_or_mistake)
+    assert agrees(shop)
+    assert shop.try_syncer("check").exit_code == 0
+
+
+def test_a_fault_in_a_project_that_is_parsed_anew_is_one(shop: Repository) -> None:
+    shop.write("snapshots/twice.yml", "snapshots: [{name: plans, relation: \"ref('stg_payments')\"}]")
+    for _ in range(2):
+        assert "Snapshots must be configured" in refused(shop.try_syncer("check"))[0]
 
 
 def test_there_must_be_something_to_accept(shop: Repository) -> None:
