@@ -377,6 +377,10 @@ def _warehouse_errors(id_: str) -> Iterator[None]:
             f"{id_} takes more memory than DuckDB may use: {_words(error)}",
             f"give it more than {MEMORY_LIMIT} in the profile's output: settings: {{memory_limit: 2GB}}",
         ) from error
+    except duckdb.ConversionException as error:
+        raise WarehouseError(
+            f"{id_} cannot be read: {_words(error)}", "give it a type that holds the value: varchar takes any"
+        ) from error
     except (duckdb.Error, pa.ArrowException, OSError) as error:  # a query that fails half-way comes through Arrow
         raise WarehouseError(f"{id_} cannot be read: {_words(error)}", "see what `dbt build` says") from error
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from syncer.cost import Memory, Size, costs, message_bytes, price
 from syncer.feature import Feature, FeatureView
 from syncer.namespace import server_memory
 from syncer.registry import Registry
+from syncer.server import EmbeddedServer
 from syncer.store import Store
 from tests.support.facts import view
 from tests.support.pages import Page
@@ -34,14 +35,19 @@ SHAPES = [
 ]
 
 
+@pytest.fixture
+def own(free_port: Callable[[], int]) -> Iterator[EmbeddedServer]:
+    """A new server: libc's allocator gives more than it is asked for where others have freed some."""
+    with EmbeddedServer(port=free_port()) as server:
+        yield server
+
+
 @pytest.fixture(params=[64, 1024])
-def limited(request: pytest.FixtureRequest, redis_url: str) -> Iterator[Any]:
-    """The server, with texts of so many bytes stored compactly."""
-    with redis.Redis.from_url(redis_url) as client:
-        before = client.config_get(LIMIT)[LIMIT]
+def limited(request: pytest.FixtureRequest, own: EmbeddedServer) -> Iterator[Any]:
+    """A client of it, with texts of so many bytes stored compactly."""
+    with redis.Redis.from_url(own.url) as client:
         client.config_set(LIMIT, request.param)
         yield client
-        client.config_set(LIMIT, before)
 
 
 def tolerance(server: Any, known: float) -> float:
@@ -53,8 +59,8 @@ def numbered(name: str, types: list[str]) -> FeatureView:
     return replace(view(name), features=features)
 
 
-def test_a_hash_takes_what_the_server_says(limited: Any, redis_url: str) -> None:
-    memory, allowed = server_memory(Store(redis_url)), tolerance(limited, 0.06)
+def test_a_hash_takes_what_the_server_says(limited: Any, own: EmbeddedServer) -> None:
+    memory, allowed = server_memory(Store(own.url)), tolerance(limited, 0.06)
     with limited.pipeline(transaction=False) as pipe:
         for i, (key, lengths) in enumerate(SHAPES):
             values = {f"carrier_delays:{j}": random.Random(i).randbytes(length) for j, length in enumerate(lengths)}
@@ -67,9 +73,9 @@ def test_a_hash_takes_what_the_server_says(limited: Any, redis_url: str) -> None
         assert computed == pytest.approx(measured, rel=allowed, abs=24), (key, lengths)
 
 
-def test_a_server_grows_by_what_was_computed(limited: Any, redis_url: str) -> None:
+def test_a_server_grows_by_what_was_computed(limited: Any, own: EmbeddedServer) -> None:
     """Two views of one entity type; every second entity has but the first. Table of keys and all."""
-    memory, allowed, count = server_memory(Store(redis_url)), tolerance(limited, 0.1), 20_000
+    memory, allowed, count = server_memory(Store(own.url)), tolerance(limited, 0.1), 20_000
     sizes = {
         "orders.v1": Size(rows=count, key_bytes=29 * count, message_bytes=60 * count),
         "visits.v1": Size(rows=count // 2, key_bytes=29 * count // 2, message_bytes=25 * count // 2),
