@@ -10,7 +10,8 @@ p50 and p99 of one read of 1, 100 and 1,000 entities, each time other ones, one 
 - pipeline: what one writes first: a pipeline of the Redis library, and protobuf row by row, into dicts
 - Feast: `FeatureStore.get_online_features(...).to_dict()`, in its own process and environment, from the same Redis
 
-Rounds of all of them take turns, and each figure is that of its best round: a machine's noise falls on all. Then the
+Rounds of all of them take turns, each time in another order, and each figure is that of its best round: a machine's
+noise falls on all, and how deeply a virtual processor sleeps depends on the pauses of what ran before. Then the
 throughput of two processes. Answers are compared, value by value, before a figure is printed.
 """
 
@@ -169,14 +170,15 @@ def measure(server: EmbeddedServer, users: int, feast: Feast) -> None:
         for _ in range(ROUNDS):
             exchanges = [floor.prepared(rows) for rows in drawn[:20]]
             seconds = {"floor": [timed(exchanges[i % len(exchanges)]) for i in range(reads)]}
-            for name, way in ways.items():
+            for name, way in random.sample(list(ways.items()), len(ways)):
                 seconds[name] = [timed(lambda way=way, rows=rows: way(rows)) for rows in drawn]
             seconds["async"] = loop.run_until_complete(timed_async(read_async, drawn))
             seconds["Feast"] = feast.times(drawn)[0]
             for name, each in seconds.items():
                 best[name] = min(best.get(name, (1e9, 1e9)), quantiles(each))
         print(f"  {size:,} {'entity' if size == 1 else 'entities'} a read")
-        for name, (half, most) in best.items():
+        for name in ("floor", *ways, "async", "Feast"):
+            half, most = best[name]
             to_floor = f"{half / best['floor'][0]:6.2f} x floor"
             to_feast = f"{best['Feast'][0] / half:6.1f} x faster than Feast" if name != "Feast" else ""
             print(f"    {name:<9} {half * 1e3:8.3f} / {most * 1e3:8.3f}  {to_floor}  {to_feast}", flush=True)
