@@ -24,15 +24,7 @@ from syncer.errors import DefinitionError, ProjectError, RefusedError, RegistryE
 from syncer.judging import Judgement, in_words, judgements, retrain
 from syncer.project import Project, compile_feature_views, forget_parsed, parse_project, remembers_parsed
 from syncer.proof import Proof, prove
-from syncer.registry import (
-    NEW_VERSION,
-    Fix,
-    Registry,
-    changes,
-    refusals,
-    taken_in,
-    to_text,
-)
+from syncer.registry import Fix, Registry, changes, refusals, taken_in, to_text
 from syncer.services import changed_expressions, service_problems
 from syncer.skew import Skew, Surroundings, find_skew
 from syncer.sql.changes import Change
@@ -263,7 +255,7 @@ class _Gate:
         found = refusals(self.base.registry, self._views, self.proposal.declarations.services, renamed)
         unknown = self.proposal.definitions.problems
         return [
-            *(RegistryError(sentence, NEW_VERSION) for sentence in found),
+            *found,
             *(unknown[id_] for id_ in self.registry.views if id_ in unknown),
         ]
 

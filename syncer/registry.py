@@ -25,6 +25,7 @@ from syncer.feature import (
     OnDemandFeature,
     ServiceView,
 )
+from syncer.signature import breaks
 
 FORMAT = 1
 
@@ -75,12 +76,18 @@ def register(
     """
     refused = refusals(registry, views, services)
     if refused:
-        raise RegistryError("; ".join(refused), NEW_VERSION)
+        raise RegistryError("; ".join(error.message for error in refused), f"{_REGISTER}: {refused[0].hint}")
     after = taken_in(registry, views, services)
     return after, changes(registry, after)
 
 
-NEW_VERSION = "leave the served version as it is and add a new version beside it (`versions: [{v: ...}]`)"
+_NEW_VERSION = "leave the served version as it is and add a new version beside it (`versions: [{v: ...}]`)"
+_NEW_SERVICE = (
+    "leave what the service gave and asked for as it is, with new features behind it; or declare a new version of the "
+    "service beside it, in another exposure"
+)
+_NEXT_NUMBER = "give it the next version number"
+_REGISTER = "`syncer register` takes what the main branch does not have yet; what it has stays"
 
 
 def refusals(
@@ -88,12 +95,12 @@ def refusals(
     views: Mapping[str, FeatureView],
     services: Mapping[str, FeatureService],
     renamed: Mapping[tuple[str, str], str] | None = None,
-) -> list[str]:
-    """Why the registry cannot take the project's declarations in, a sentence each; [] when it can.
+) -> list[RegistryError]:
+    """Why the registry cannot take the project's declarations in; [] when it can.
 
     ``renamed``: the new names of features, by view id and old name, where somebody knows them.
     """
-    return [*_refused_views(registry, views, services, renamed or {}), *_refused_services(registry, services)]
+    return [*_refused_views(registry, views, services, renamed or {}), *_refused_services(registry, views, services)]
 
 
 def taken_in(registry: Registry, views: Mapping[str, FeatureView], services: Mapping[str, FeatureService]) -> Registry:
@@ -164,44 +171,37 @@ def _refused_views(
     views: Mapping[str, FeatureView],
     services: Mapping[str, FeatureService],
     renamed: Mapping[tuple[str, str], str],
-) -> Iterable[str]:
+) -> Iterable[RegistryError]:
     read = {read.view for service in services.values() for read in service.views}
     for id_ in sorted(registry.retired_views & read):
-        yield f"{id_} was retired, and version numbers are never used again"
+        yield RegistryError(f"{id_} was retired, and version numbers are never used again", _NEXT_NUMBER)
     for id_, accepted in sorted(registry.views.items()):
-        declared = views.get(id_)
-        if declared is None:
-            continue  # retired; a service that still read it would not have been declared validly
-        if declared.entity != accepted.entity:
-            before, after = _entity_text(accepted.entity), _entity_text(declared.entity)
-            yield f"{id_}: its entity or join keys changed ({before} -> {after})"
-        types = {feature.name: feature.type for feature in declared.features}
-        for feature in accepted.features:
-            if feature.name not in types:
-                now = renamed.get((id_, feature.name))
-                yield f"{id_}: the served feature '{feature.name}' is gone" + (
-                    f"; it is called '{now}' now" if now else ""
-                )
-            elif types[feature.name] != feature.type:
-                yield f"{id_}: the type of '{feature.name}' changed ({feature.type} -> {types[feature.name]})"
+        if id_ in views:  # else retired; a service that still read it would not have been declared validly
+            for sentence in _view_breaks(accepted, views[id_], renamed):
+                yield RegistryError(f"{id_}: {sentence}", _NEW_VERSION)
 
 
-def _refused_services(registry: Registry, services: Mapping[str, FeatureService]) -> Iterable[str]:
+def _view_breaks(accepted: FeatureView, declared: FeatureView, renamed: Mapping[tuple[str, str], str]) -> Iterable[str]:
+    if declared.entity != accepted.entity:
+        before, after = _entity_text(accepted.entity), _entity_text(declared.entity)
+        yield f"its entity or join keys changed ({before} -> {after})"
+    types = {feature.name: feature.type for feature in declared.features}
+    for feature in accepted.features:
+        if feature.name not in types:
+            now = renamed.get((accepted.id, feature.name))
+            yield f"the served feature '{feature.name}' is gone" + (f"; it is called '{now}' now" if now else "")
+        elif types[feature.name] != feature.type:
+            yield f"the type of '{feature.name}' changed ({feature.type} -> {types[feature.name]})"
+
+
+def _refused_services(
+    registry: Registry, views: Mapping[str, FeatureView], services: Mapping[str, FeatureService]
+) -> Iterable[RegistryError]:
     for id_ in sorted(registry.retired_services & services.keys()):
-        yield f"the service {id_} was retired, and version numbers are never used again"
+        yield RegistryError(f"the service {id_} was retired, and version numbers are never used again", _NEXT_NUMBER)
     for id_ in sorted(registry.services.keys() & services.keys()):
-        gone = _sources(registry.services[id_]) - _sources(services[id_])
-        for output, source in sorted(gone):
-            yield f"the service {id_} no longer gives '{output}' ({source}), which a model reads"
-
-
-def _sources(service: FeatureService) -> set[tuple[str, str]]:
-    """{(output name, where it comes from, in words)}."""
-    return {
-        (read.prefix + name, " ".join([f"{name} of {read.view}", *(f"{k}={v}" for k, v in sorted(read.keys.items()))]))
-        for read in service.views
-        for name in read.features
-    } | {(feature.name, f"{feature.type}, on demand") for feature in service.on_demand}
+        for sentence in breaks(registry.services[id_], registry.views, services[id_], views):
+            yield RegistryError(f"the service {id_} {sentence}", _NEW_SERVICE)
 
 
 def _entity_text(entity: Entity) -> str:
@@ -242,6 +242,10 @@ def parse_registry(text: bytes, project: str, where: str) -> Registry:
             f"{where} belongs to the project '{registry.project}', not to '{project}'",
             "if the project was renamed, write the new name into the file; else remove it",
         )
+    for service in registry.services.values():
+        for read in service.views:
+            if read.view not in registry.views:
+                raise RegistryError(f"{where} lacks {read.view}, which its service {service.id} reads", hint)
     return registry
 
 

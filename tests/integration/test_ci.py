@@ -134,10 +134,13 @@ def test_what_is_added_what_is_accepted_and_what_it_takes_in_redis(repository: C
         "between days.day - 6 and days.day",
         "between days.day - 13 and days.day",
     )
-    repository.replace(
-        "models/services.yml", "wind_speed_mph, visibility_miles", "wind_speed_mph, humidity_percent, visibility_miles"
-    )
-    repository.replace("models/services.yml", "features: [age_years", "features: [engine_type, age_years")
+    last = "{view: route_history.v1, features: [flights_28d, mean_arrival_delay_minutes_28d]}"
+    more = [
+        last,
+        "{view: origin_weather.v1, features: [humidity_percent], keys: {airport: origin}}",
+        "{view: plane_profile.v1, features: [engine_type]}",
+    ]
+    repository.replace("models/services.yml", last, "\n            - ".join(more))
     repository.syncer("register", "--accept-fix", "seven days were too few")
     said = repository.syncer("diff", "origin/main").split("<details>")[0]
     assert "\n3 value changes, 2 additive, 1 other change.\n" in said

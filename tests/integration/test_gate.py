@@ -303,6 +303,55 @@ def test_a_served_view_cannot_leave_while_services_read_it(shop: Repository) -> 
     assert "spending" in said[0]
 
 
+def exposure(name: str, version: int, service: str) -> str:
+    """The YAML of one more service."""
+    return f"""
+exposures:
+  - name: {name}_v{version}
+    type: ml
+    owner: {{name: Growth, email: growth@example.com}}
+    depends_on: ["ref('spending', v=1)"]
+    config: {{meta: {{feature_service: {{name: {name}, version: {version}, {service}}}}}}}
+"""
+
+
+def test_what_callers_of_a_published_service_would_trip_over_is_refused_and_a_draft_is_free(shop: Repository) -> None:
+    reads = "features: [{view: spending.v1, features: [spent_7d]}], "
+    share = "request: {amount: double}, on_demand: [{name: share, data_type: double, expression: amount / spent_7d}]"
+    shop.git("checkout", "--quiet", "main")
+    shop.write("models/worth.yml", exposure("worth", 1, reads + share))
+    shop.syncer("register")
+    shop.commit("Serve what a payment is worth")
+    shop.git("checkout", "--quiet", "-b", "another")
+    services = "models/services.yml"
+    shop.replace(services, "[spent_7d, payments_7d]}]", "[payments_7d, spent_7d]}], request: {due: date}")
+    shop.replace(services, "[spent_7d]}]", "[spent_7d], keys: {customer_id: payer}}]")
+    shop.replace("models/worth.yml", "amount / spent_7d", "amount / (1 + spent_7d)")
+    said = [
+        "Error: the service churn@1 gives 'spent_7d' as feature 2, and gave it as feature 1, where models may take it "
+        "from",
+        "Error: the service churn@1 requests the value 'due' (date), which its callers do not give",
+        "Error: the service value@1 gives 'spent_7d' as spent_7d of spending.v1 by payer, and gave it as spent_7d of "
+        "spending.v1",
+        "Error: the service value@1 asks for the key 'payer' (customer_id of spending.v1), which its callers do not "
+        "give",
+        "Error: worth@1: the on-demand feature 'share' was amount / spent_7d and is amount / (1 + spent_7d), so models "
+        "would be served other values than they were trained on",
+    ]
+    result = refused(shop.try_syncer("check"))
+    assert result[::2] == said
+    assert "declare a new version of the service beside it" in result[1]
+    assert refused(shop.try_syncer("register"))[::2] == said
+
+    shop.git("checkout", "--quiet", ".")
+    shop.replace("models/worth.yml", "amount / spent_7d", "(amount) / spent_7d")
+    shop.write("models/worth_v2.yml", exposure("worth", 2, reads + share))
+    shop.syncer("register")
+    shop.write("models/worth_v2.yml", exposure("worth", 2, reads + "request: {due: date}"))
+    assert shop.syncer("register").splitlines()[0] == "worth@2: changed"
+    assert shop.syncer("check").endswith("The registry agrees: feature view versions 1, service versions 4.\n")
+
+
 # --- fixes
 
 

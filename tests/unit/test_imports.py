@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[2] / "syncer"
 LADDER: list[set[str]] = [
     {"errors", "charts", "journal"},
     {"feature"},
-    {"types"},
+    {"types", "signature"},
     {"keyspace", "decode", "resp", "arrays", "layout"},
     {"encode", "spool", "content", "request", "slots"},
     {"registry", "marker", "manifest", "profile", "runs", "catalog", "sql", "git"},
