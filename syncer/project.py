@@ -370,7 +370,7 @@ def _compiled(
     bad = {result.node.unique_id: result.message for result in done.results if result.status in ("error", "skipped")}
     for id_, message in bad.items():
         if message:
-            failed.setdefault(id_, _not_compiled(message))
+            failed.setdefault(id_, _not_compiled(_cause(message, bad)))
     found = {result.node.unique_id: result.node.compiled_code or "" for result in done.results}
     return {id_: sql for id_, sql in found.items() if id_ not in bad}
 
@@ -414,12 +414,6 @@ def _gate_run(project: Project, target: str | None, graph: Any, *command: str) -
 def _not_compiled(report: str) -> ProjectError:
     """What dbt says of a model, in a sentence."""
     place = _PLACE.search(report)
-    inlined = _INLINED.search(report)
-    if inlined:  # dbt keeps to itself why
-        return ProjectError(
-            f"the ephemeral model {inlined[1]} cannot be compiled without a warehouse",
-            f"see what `dbt compile --no-introspect -s {inlined[1]}` says",
-        )
     if place and "connection never acquired" in report:
         return ProjectError(
             f"{place[1]} asks the warehouse while it is compiled, so its SQL is not the same everywhere",
@@ -432,13 +426,21 @@ def _not_compiled(report: str) -> ProjectError:
 _PLACE = re.compile(r" in (?:model|snapshot) \S+ \((\S+)\)")
 
 #: The same of a model that reads one that failed: '... caused by compilation error in referenced ephemeral model ...'.
-_INLINED = re.compile(r"in referenced ephemeral model model\.\w+\.(\S+)")
+_INLINED = re.compile(r"in referenced ephemeral model (model\.\w+\.\S+)")
+
+
+def _cause(report: str, reports: Mapping[str, str]) -> str:
+    """Why a model failed: dbt's report of the ephemeral one that ``report`` blames, else ``report`` itself."""
+    while (inlined := _INLINED.search(report)) and (own := reports.get(inlined[1])):
+        report = own
+    return report
 
 
 def _own_words(report: str) -> str:
     """What a macro says in dbt's report of it, without dbt's heading above and the trail of macros below."""
     lines = [line.strip() for line in report.splitlines() if line.strip()]
-    return " ".join(line for line in lines if not line.startswith(("Compilation Error", "Runtime Error", ">")))
+    own = (line for line in lines if not line.startswith(("Compilation Error", "Runtime Error", ">")))
+    return " ".join(own) or report
 
 
 def _end_pools(error: BaseException) -> None:

@@ -179,12 +179,17 @@ def test_a_model_that_asks_the_warehouse_or_does_not_compile_is_a_problem_of_wha
     files = {
         "models/asking.sql": "{% set found = run_query('select 1') %} select " + columns,
         "models/inlined.sql": "{{ config(materialized='ephemeral') }}\n{% if execute %} {{ nobody.knows }} {% endif %}",
+        "models/asking_within.sql": (
+            "{{ config(materialized='ephemeral') }} {% set found = run_query('select 1') %} select " + columns
+        ),
+        "models/between.sql": "{{ config(materialized='ephemeral') }} select * from {{ ref('asking_within') }}",
         "models/above_v1.sql": "select * from {{ ref('asking') }}",
+        "models/within_v1.sql": "select * from {{ ref('between') }}",
         "models/inlining_v1.sql": "select * from {{ ref('inlined') }}",
         "models/broken_v1.sql": "{% if is_incremental() %} {{ nobody.knows }} {% endif %} select " + columns,
         "models/fine_v1.sql": "select " + columns,
     }
-    for name in ("above", "inlining", "broken", "fine"):
+    for name in ("above", "within", "inlining", "broken", "fine"):
         kind = INCREMENTAL if name == "broken" else "table"
         files[f"models/{name}.yml"] = VIEW.format(name=name, materialized=kind)
     found = read(Project(tmp_path, files))
@@ -197,6 +202,10 @@ def test_a_model_that_asks_the_warehouse_or_does_not_compile_is_a_problem_of_wha
     assert found.problems["broken.v1"].message.startswith(
         "models/broken.yml: broken.v1: models/broken_v1.sql: 'nobody' is undefined"
     )
-    assert found.problems["inlining.v1"].message == (
-        "models/inlining.yml: inlining.v1: the ephemeral model inlined cannot be compiled without a warehouse"
+    assert found.problems["within.v1"].message == (
+        "models/within.yml: within.v1: models/asking_within.sql asks the warehouse while it is compiled, so its SQL is "
+        "not the same everywhere"
+    )
+    assert found.problems["inlining.v1"].message.startswith(
+        "models/inlining.yml: inlining.v1: models/inlined.sql: 'nobody' is undefined"
     )
