@@ -52,7 +52,7 @@ def find_skew(definitions: ProjectDefinitions, views: Mapping[str, DeclaredView]
             reach = cut.facts(view, feature, facts).reach
             problems += _looks_back(place, feature, reach, declared.lookbacks, retentions)
             problems += _varies(place, facts, surroundings.session_zone)
-            warnings += _unknown(place, facts)
+            warnings += _unknown(place, facts, surroundings.session_zone)
         for why in whole.as_text(view):
             hint = "clocks, chance, time zones and look-backs are not seen in it: look for them yourself"
             warnings.append(DefinitionError(f"{declared.path}: {id_}: {why}", hint))
@@ -149,16 +149,31 @@ def _varies(place: str, facts: Facts, session_zone: str | None) -> Iterator[Defi
             f"{place}: the same data may give it another value: {_listed(facts.nondeterministic)}",
             "say which row is meant, with an `order by` that leaves no ties",
         )
-    if facts.session_zone and str(session_zone).upper() not in ("UTC", "ETC/UTC"):
-        which = f"is {session_zone}" if session_zone else "the profile leaves to the machine"
+    if facts.session_zone and not _is_utc(session_zone):
         yield DefinitionError(
-            f"{place}: its value hangs on the session's time zone, which {which}: {_listed(facts.session_zone)}",
+            f"{place}: its value hangs on the session's time zone, which {_which(session_zone)}: "
+            f"{_listed(facts.session_zone)}",
             "name the zone in the SQL, `<time> at time zone 'UTC'`, or set `settings: {TimeZone: UTC}` in the profile; "
             "the syncer reads in UTC",
         )
 
 
-def _unknown(place: str, facts: Facts) -> Iterator[DefinitionError]:
+def _is_utc(session_zone: str | None) -> bool:
+    return str(session_zone).upper() in ("UTC", "ETC/UTC")
+
+
+def _which(session_zone: str | None) -> str:
+    return f"is {session_zone}" if session_zone else "the profile leaves to the machine"
+
+
+def _unknown(place: str, facts: Facts, session_zone: str | None) -> Iterator[DefinitionError]:
+    if facts.open_zone and not _is_utc(session_zone):
+        yield DefinitionError(
+            f"{place}: its value may hang on the session's time zone, which {_which(session_zone)}: "
+            f"{_listed(facts.open_zone)}",
+            "declare the column's type where it comes from; name the zone of a time without one, `<time> at time zone "
+            "'UTC'`, or set `settings: {TimeZone: UTC}` in the profile",
+        )
     if facts.unknown:
         yield DefinitionError(
             f"{place}: whether the same data always gives it the same value is not known: {_listed(facts.unknown)}",

@@ -25,7 +25,8 @@ class Facts:
     """Of one feature. The tuples are sorted, without duplicates.
 
     sources: the source columns that its values come from; row_sources: those that decide which rows there are.
-    session_zone: what the time zone of the session decides. current_time: functions of the clock.
+    session_zone: what the time zone of the session decides; open_zone: what it may, or not. current_time: functions of
+    the clock.
     nondeterministic: what may give another value on the same data; unknown: functions that may, or not. open_ties: what
     picks any of several equal rows.
     """
@@ -34,6 +35,7 @@ class Facts:
     row_sources: tuple[Source, ...]
     reach: Reach
     session_zone: tuple[str, ...]
+    open_zone: tuple[str, ...]
     current_time: tuple[str, ...]
     nondeterministic: tuple[str, ...]
     unknown: tuple[str, ...]
@@ -62,6 +64,7 @@ def facts(block: Block, keys_and_times: Iterable[Term], value: Term, told: Mappi
         row_sources=tuple(sorted(rows.sources)),
         reach=reach(value, block, told),
         session_zone=found("session_zone"),
+        open_zone=found("open_zone"),
         current_time=tuple(sorted({*found("current_time"), *values.current_instant})),
         nondeterministic=found("chance"),
         unknown=found("unknown"),
@@ -75,6 +78,7 @@ class Walk:
     def __init__(self) -> None:
         self.sources: set[Source] = set()
         self.session_zone: set[str] = set()
+        self.open_zone: set[str] = set()
         self.current_time: set[str] = set()
         self.current_instant: set[str] = set()  # where it decides a value; rows that lie ahead may be left out by it
         self.chance: set[str] = set()
@@ -92,6 +96,8 @@ class Walk:
             return
         if told := by_session_zone(term):
             self.session_zone.add(told)
+        elif told := _by_open_zone(term):
+            self.open_zone.add(told)
         if term.op in ("call", "aggregate", "window"):
             self._function(term)
         for arg in flat(term.args):
@@ -214,6 +220,18 @@ def by_session_zone(term: Term) -> str:
         if name in _CALENDAR and "timestamptz" in types and parts.isdisjoint(_CALENDAR[name].split()):
             return f"{name}() of a timestamptz"
     return ""
+
+
+def _by_open_zone(term: Term) -> str:
+    """A cast of a source's column, which the session's time zone decides if what it holds names none, in words."""
+    if term.op not in ("cast", "try cast") or term.args[0] != "timestamptz":
+        return ""
+    [value] = (arg for arg in flat(term.args) if isinstance(arg, Term))
+    column = value.args[1] if value.op == "ref" else None
+    type_ = type_of(value)
+    if not isinstance(column, str) or type_ not in (None, "varchar"):
+        return ""
+    return f"`{column}`, {'a text' if type_ else 'whose type is not known'}, is cast to timestamptz"
 
 
 _MEETING = {"=", "<>", "<", "<=", "between", "same", "coalesce", "case", "pick", "nullif"}

@@ -185,6 +185,19 @@ def test_the_session_zone_counts_where_the_profile_leaves_it_open() -> None:
     ]
 
 
+def test_a_cast_of_what_may_have_no_zone_is_a_warning() -> None:
+    start = f"{PLACE}: its value may hang on the session's time zone, which the profile leaves to the machine:"
+    untyped = replace(ORDERS, columns={**ORDERS.columns, "untyped": ""})
+    nodes = {**NODES, "source.shop.orders": untyped}
+    [warning] = found("epoch(untyped::timestamptz)", zone=None, nodes=nodes).warnings
+    assert warning.message == f"{start} `untyped`, whose type is not known, is cast to timestamptz"
+    [warning] = found("epoch(customer::timestamptz)", zone=None).warnings
+    assert warning.message == f"{start} `customer`, a text, is cast to timestamptz"
+    assert found("epoch(untyped::timestamptz)", nodes=nodes).warnings == ()
+    for certain in ("at::timestamptz", "(local at time zone 'UTC')::timestamptz", "'2026-01-01 00:00Z'::timestamptz"):
+        assert found(f"epoch({certain})", zone=None).warnings == ()
+
+
 def test_what_hides_skew_is_a_warning() -> None:
     [warning] = found("frobnicate(eur)").warnings
     assert warning.message == (
