@@ -46,7 +46,7 @@ format: $(READY) ## rewrite Python and SQL in the house's format
 	$(BIN)/ruff check --fix
 	$(BIN)/sqlfmt --no-progressbar models macros tests/dbt
 
-bench: $(READY) $(FEAST) ## measure the sync, the point-in-time join, also against Feast, the rolling windows, the gate, online reads and load (some 30 minutes)
+bench: $(READY) $(FEAST) ## measure syncs, joins and reads, also beside Feast, windows and the gate (some 30 minutes)
 	$(BIN)/python -m benchmarks.sync
 	$(BIN)/python -m benchmarks.footprint
 	$(BIN)/python -m benchmarks.readers

@@ -21,6 +21,7 @@ build() {
 }
 
 mkdir -p .run
+: >.run/redis.log # there before it is looked into, and without the last run's words
 printf '$ syncer redis --port %s &\n' "$port"
 syncer redis --port "$port" >.run/redis.log 2>&1 &
 redis=$!
