@@ -153,7 +153,7 @@ def write_parquet(
     path: Path, reader: pa.RecordBatchReader, watch: Callable[[pa.RecordBatch], None] | None = None
 ) -> int:
     """Writes a stream to a Parquet file; ``watch`` sees each batch. Returns the number of rows."""
-    check_folder(path)
+    check_destination(path)
     rows = 0
     unfinished = Path(f"{path}.unfinished")
     try:
@@ -169,8 +169,12 @@ def write_parquet(
     return rows
 
 
-def check_folder(path: Path) -> None:
-    """Raises RequestError, before anything is computed, when ``path`` cannot be written for want of its folder."""
+def check_destination(path: Path) -> None:
+    """Raises RequestError, before anything is computed, when ``path`` has no folder or is named as a CSV file."""
+    if path.name.endswith((".csv", ".csv.gz")):
+        raise RequestError(
+            f"what is written is Parquet, and {path} is named as CSV", "give a name that ends in .parquet"
+        )
     if not path.absolute().parent.is_dir():
         raise RequestError(f"the folder of {path} does not exist", "create it, or write elsewhere")
 

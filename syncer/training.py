@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from syncer.content import ContentHash, TableContent
 from syncer.errors import DataError, RequestError
-from syncer.frames import FeatureTable, Request, check_folder, load_request, write_parquet
+from syncer.frames import FeatureTable, Request, check_destination, load_request, write_parquet
 from syncer.provenance import (
     SUFFIX,
     HistoryRecord,
@@ -61,7 +61,7 @@ class HistoricalFeatures(FeatureTable):
         what was there before.
         """
         path = Path(path)
-        check_folder(path)
+        check_destination(path)
         with self._open() as opened:
             seen = _Seen(opened.batches.schema, self._timestamp)
             write_parquet(path, opened.batches, seen.see)
@@ -295,7 +295,7 @@ def rebuild(
     )
     destination = None if output is None else Path(output)
     if destination is not None:
-        check_folder(destination)
+        check_destination(destination)
     old = path.with_name(path.name.removesuffix(SUFFIX))
     with (
         tempfile.TemporaryDirectory(

@@ -47,6 +47,11 @@ def test_a_wrong_command_line_is_exit_code_2(arguments: list[str], words: str, s
     assert "syncer" in result.stderr  # the usage, and where help is
 
 
+def test_a_parquet_file_is_not_called_csv(shop: Shop) -> None:
+    refused = shop.try_syncer("batch", "churn@1", "-o", "scores.csv")
+    assert_refused(refused, "what is written is Parquet, and scores.csv is named as CSV", "ends in .parquet")
+
+
 @pytest.mark.parametrize(
     ("request_", "message", "hint"),
     [
