@@ -106,9 +106,9 @@ def _tree(part: Lineage, step: Step) -> _Tree:
             if field_.kind == "field"
             for above in part.above(field_.id)
         }
-        return _Tree(
-            _text(step), [*(_Tree(_text(f), _origin(part, f)) for f in features.values()), *_children(part, step)]
-        )
+        computed = [_Tree(_text(each)) for each in part.above(step.id) if each.kind == "on_demand"]
+        read = [_Tree(_text(each), _origin(part, each)) for each in features.values()]
+        return _Tree(_text(step), [*read, *computed, *_children(part, step)])
     return _Tree(_text(step), [*_origin(part, step), *_children(part, step)])
 
 
