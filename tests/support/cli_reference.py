@@ -16,7 +16,9 @@ from pathlib import Path
 
 import click
 
+from syncer.audit import FeatureAudit
 from syncer.cli import main
+from syncer.drift import FeatureDrift
 from syncer.sync import ViewSynced
 from syncer.verify import ViewVerified
 
@@ -27,9 +29,9 @@ _START = """\
 
 <!-- Made by `python tests/support/cli_reference.py`; do not edit. -->
 
-`syncer` comes with `pip install "feature-warehouse[dbt,sync]"`. Run it in the folder of a dbt project, or name that
-folder with `--project-dir`. `syncer --version` says which one is installed, `-h` or `--help` after any command what it
-takes.
+`syncer` comes with the extras `dbt` and `sync` of the package ([install](../guides/feature-view.md#install)). Run it in
+the folder of a dbt project, or name that folder with `--project-dir`. `syncer --version` says which one is installed,
+`-h` or `--help` after any command what it takes.
 
 """
 
@@ -41,22 +43,33 @@ line, `Hint: ...`, what to do next.
 
 | exit code | meaning |
 |---|---|
-| 0 | done; for `check` and `verify`: nothing is wrong; for `training-set --rebuild`: the same content |
-| 1 | it failed; or `check` found problems, `verify` differences, `training-set --rebuild` other content |
-| 2 | the command line itself is wrong |
+| 0 | done, and nothing is wrong; for `training-set --rebuild`: the same content |
+| 1 | it failed; or it found what it looks for: `check` problems, `verify` differences, `training-set --rebuild` other \
+content, `audit` skew, `status --check` and `drift --check` what has to be looked after |
+| 2 | the command line itself is wrong; for `audit`: it could not be made; for `drift`: the webhook failed |
 
 With `--json` a result is one JSON object on one line:
 
 | command | members |
 |---|---|
+| `audit` | `passed`, `drained`; `features`, each with {audited} |
 | `batch` | `rows`, `path`, `at` |
-| `check` | `problems`, each with `message`, `hint` |
-| `get` | `service`; `features` and `statuses`, both by feature |
+| `check` | `problems` and `warnings`, each with `message`, `hint`, and for other values `retrain` and `diff`; \
+`notes`; with `--data`: `data` |
+| `drift` | `now`; `stale` and `empty`, names of profiles; `features`, each with {drifted} |
+| `drop` | `namespace`, `dropped`; `removed`, entities by view |
+| `get` | `service`; `features` and `statuses`, both by feature; `not_computed`, on-demand features for want of DuckDB |
 | `lineage` | `steps`, each with `id`, `kind` and what is known of it; `edges`, each with `from`, `to` |
-| `register` | `changes`, in words; `views` and `services`, the ids that are served |
-| `sync` | `namespace`, `as_of`, `seconds`; `views`, each with {synced} |
+| `plan` | `namespace`, `as_of`, `compact_limit`; `views`, what the table shows of each; `cost`, as for `status` |
+| `redis` | `url`, `directory`; once it answers |
+| `register` | `changes`, in words; `retrain`, services; `views` and `services`, the ids that are served |
+| `report` | `path`, `bytes`; `views` and `features`, their numbers |
+| `status` | `namespace`, `now`, `clock_stands`, `healthy`, `offline_unknown`, `online_unknown`, `retired`; \
+`views`, each with `state`, `reasons` and what they rest on; `cost`: bytes and USD in all, by view and by feature |
+| `sync` | `namespace`, `as_of`, `seconds`; `views`, each with {synced}; with `--every` one a cycle, and \
+of one that fails `at`, `error`, `hint` |
 | `training-set` | `rows`, `path`, `manifest`; with `--rebuild`: `same`, `differences`, `changes`, `manifest` |
-| `verify` | `namespace`, `differences`; `views`, each with {verified} |
+| `verify` | `namespace`, `differences`; `views`, each with {verified}; `repaired`, as `views` of `sync` |
 
 Instants are ISO 8601 in it; decimals, dates, NaN and infinities are texts, and bytes are hexadecimal.
 
@@ -85,8 +98,9 @@ def page() -> str:
 
 
 def _end() -> str:
-    synced, verified = (", ".join(f"`{field.name}`" for field in fields(kind)) for kind in (ViewSynced, ViewVerified))
-    return _END.format(variables=_variables(), synced=synced, verified=verified)
+    kinds = {"audited": FeatureAudit, "drifted": FeatureDrift, "synced": ViewSynced, "verified": ViewVerified}
+    members = {name: ", ".join(f"`{field.name}`" for field in fields(kind)) for name, kind in kinds.items()}
+    return _END.format(variables=_variables(), **members)
 
 
 def _words(command: click.Command) -> tuple[str, str]:

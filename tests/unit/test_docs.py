@@ -131,6 +131,14 @@ def test_a_command_has_its_options_and_an_example_in_the_reference(command: str)
     assert f"syncer {command}" in entry.partition("Example:")[2].partition("|")[0]
 
 
+def test_what_each_command_prints_as_json_is_in_the_reference() -> None:
+    _, _, rest = Page("reference/cli.md").text.partition("\n| command | members |\n")
+    with_json = [
+        name for name, command in sorted(main.commands.items()) if "as_json" in {p.name for p in command.params}
+    ]
+    assert re.findall(r"^\| `([a-z-]+)` \|", rest.partition("\n\n")[0], re.MULTILINE) == with_json
+
+
 # --- settings ---------------------------------------------------------------------------------------------------------
 
 
