@@ -325,7 +325,7 @@ def advice(error: BaseException) -> str:
             return f"is it up? If it wants a client certificate, {_CLIENT_CERTIFICATE}"
         if isinstance(each, ConnectionResetError | BrokenPipeError) or str(each).startswith("Connection closed"):
             return "is it up? If it wants TLS, write rediss://"
-    return "start one with `syncer redis`, or give its URL: --url or SYNCER_REDIS_URL"
+    return "start one with `syncer redis`, or give its URL; commands take it from --url or SYNCER_REDIS_URL"
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -419,7 +419,10 @@ def _not_compiled(report: str) -> ProjectError:
             f"{place[1]} asks the warehouse while it is compiled, so its SQL is not the same everywhere",
             "write down in the model what it asks for: names of columns, values",
         )
-    return ProjectError(f"{place[1]}: {_own_words(report)}" if place else _own_words(report), "mend the model")
+    return ProjectError(
+        f"{place[1]}: {_own_words(report)}" if place else _own_words(report),
+        "mend the model" if place else "see what `dbt compile` says",
+    )
 
 
 #: The file in dbt's heading: 'Compilation Error in model orders_v1 (models/orders_v1.sql)'.

@@ -11,7 +11,7 @@ import click
 
 from syncer.audit import Audit, audit_served
 from syncer.cli.options import instant_option, json_option, namespace_option, project_options, url_option
-from syncer.cli.output import print_json, say_error, strict_json, utc
+from syncer.cli.output import counted, print_json, say_error, strict_json, utc
 from syncer.errors import SyncerError
 
 
@@ -70,7 +70,7 @@ def audit(
 
 
 def _print(found: Audit, since: datetime | None) -> None:
-    click.echo(f"{found.drained:,} rows drained.")
+    click.echo(f"{counted(found.drained, 'row')} drained.")
     if not found.features:
         when = "yet" if since is None else f"since {utc(since)}"
         click.echo(f"Nothing was logged {when}: FeatureClient(..., log=ServedLog(sample=0.01)).")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import click
 
-from syncer.cli.options import instant_option, json_option, project_options
-from syncer.cli.output import print_json, print_table, say_error, utc
+from syncer.cli.options import json_option, judged_at_option, project_options
+from syncer.cli.output import counted, print_json, print_table, say_error, utc
 from syncer.declarations import read_declarations
 from syncer.drift import FeatureDrift, Profile, find_consumers, find_profiles, read_drift
 from syncer.errors import RequestError, WebhookError
@@ -27,11 +27,7 @@ _NAMED = 20
 @click.command("drift")
 @project_options
 @click.option("-s", "--select", multiple=True, help="Only these profiles or feature views, as dbt selects; repeatable.")
-@click.option(
-    "--now",
-    callback=instant_option,
-    help="The instant to judge at, with its zone. Default: the project's, else real time.",
-)
+@judged_at_option
 @click.option("--check", is_flag=True, help="Exit code 1 when a feature is to be acted on, or a profile is stale.")
 @click.option(
     "--webhook",
@@ -155,7 +151,7 @@ def _print(found: Sequence[FeatureDrift], lines: list[str], at: datetime) -> Non
     counts = Counter(each.verdict or "without a verdict" for each in found)
     order = ("act", "look", "stable", "without a verdict")
     words = ", ".join(f"{counts[verdict]} {verdict}" for verdict in order if counts[verdict])
-    click.echo(f"As of {utc(at)}, {len(found)} features{': ' if words else ''}{words}.")
+    click.echo(f"As of {utc(at)}, {counted(len(found), 'feature')}{': ' if words else ''}{words}.")
 
 
 def _message(project: Project, lines: list[str], at: datetime) -> str:

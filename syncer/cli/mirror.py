@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from syncer.cli.options import json_option, namespace_option, open_store, project_options, url_option
-from syncer.cli.output import print_json, print_table
+from syncer.cli.output import counted, print_json, print_table
 from syncer.cli.run import STATES, Run, arguments, logged, mirror_command, told_to_stop
 from syncer.keyspace import check_namespace
 from syncer.planning import Terms
@@ -68,7 +68,7 @@ def verify_command(prepare: Callable[[], Run], url: str, repair: bool, as_json: 
             for example in view.examples:
                 click.echo(f"{view.view}: {example}")
         rows = sum(view.rows for view in found)
-        click.echo(f"{rows:,} rows compared, {differences:,} differences.")
+        click.echo(f"{counted(rows, 'row')} compared, {counted(differences, 'difference')}.")
         if repaired:
             written, removed = sum(view.written for view in repaired), sum(view.removed for view in repaired)
             click.echo(f"Mended: {written:,} written, {removed:,} removed.")

@@ -56,6 +56,11 @@ now_option = click.option(
     callback=instant_option,
     help="The instant to serve, with its zone. Default: the project's, else real time.",
 )
+judged_at_option = click.option(
+    "--now",
+    callback=instant_option,
+    help="The instant to judge at, with its zone. Default: the project's, else real time.",
+)
 price_option = click.option(
     "--price-per-gb",
     type=click.FloatRange(0),

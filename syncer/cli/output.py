@@ -54,6 +54,11 @@ def file_error(error: OSError) -> SyncerError:
     return SyncerError(f"{error.filename or 'a file'}: {error.strerror or error}", "mend that file, then try again")
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 row`, `2,000 rows`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def utc(moment: datetime) -> str:
     return moment.astimezone(timezone.utc).replace(tzinfo=None).isoformat() + "Z"
 

@@ -9,7 +9,7 @@ import click
 
 from syncer.cli.costs import costs_json, print_costs
 from syncer.cli.options import json_option, open_store, price_option
-from syncer.cli.output import print_json, print_table
+from syncer.cli.output import counted, print_json, print_table
 from syncer.cli.run import Run, arguments, logged, mirror_command, terms_options
 from syncer.cost import Size, costs
 from syncer.namespace import COMPACT_BYTES, SPREAD_BYTES, compact_limit, cost_of_length, server_memory
@@ -58,7 +58,7 @@ def plan_command(prepare: Callable[[], Run], url: str, terms: Terms, price_per_g
         ],
     )
     changes = sum(each["new"] + each["changed"] + each["removed"] for each in planned)
-    click.echo(f"{changes:,} changes to {run.namespace} on {store.address}; nothing was written.")
+    click.echo(f"{counted(changes, 'change')} to {run.namespace} on {store.address}; nothing was written.")
     click.echo()
     print_costs(whole, price_per_gb)
     if limit is None:

@@ -49,7 +49,7 @@ def get(
     for key in keys:
         name, equals, value = key.partition("=")
         if not equals or not name:
-            raise click.UsageError(f"'{key}' is no KEY=VALUE; write origin=EWR")
+            raise click.UsageError(f"'{key}' is no KEY=VALUE; write the key, = and its value: origin=EWR")
         row[name] = value
     namespace = namespace or load_project(project_dir, profiles_dir, target).default_namespace
     with FeatureClient(url, namespace, now=now) as client:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from syncer.cli.options import json_option, project_options, uncollected
-from syncer.cli.output import print_json, say_error, shown
+from syncer.cli.output import counted, print_json, say_error, shown
 from syncer.errors import RefusedError, SyncerError, ValueChangeError
 from syncer.project import load_project
 
@@ -136,16 +136,16 @@ def check(
 
 def _proof_lines(proof: Proof) -> Iterator[str]:
     if proof.same:
-        yield f"{proof.view} on the warehouse: {proof.now:,} rows, all as before."
+        yield f"{proof.view} on the warehouse: {counted(proof.now, 'row')}, all as before."
         return
     yield (
-        f"{proof.view} on the warehouse: {proof.before:,} rows before, {proof.now:,} now; "
-        f"{proof.gone:,} are gone, {proof.new:,} are new."
+        f"{proof.view} on the warehouse: {counted(proof.before, 'row')} before, {proof.now:,} now; "
+        f"{proof.gone:,} gone, {proof.new:,} new."
     )
     for different in proof.features:
         if different.rows:
             largest = f", by up to {different.largest:g}" if different.largest is not None else ""
-            yield f"  {different.feature}: other values in {different.rows:,} rows{largest}"
+            yield f"  {different.feature}: other values in {counted(different.rows, 'row')}{largest}"
 
 
 def _say(problems: Iterable[SyncerError], as_json: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,17 +10,17 @@ import click
 
 from syncer.cli.metrics import replace_file
 from syncer.cli.options import (
-    instant_option,
     json_option,
+    judged_at_option,
     namespace_option,
     open_store,
     price_option,
     project_options,
     url_option,
 )
-from syncer.cli.output import print_json, shown
+from syncer.cli.output import counted, print_json, shown
 from syncer.cli.run import STATES
-from syncer.cli.status import PATIENCE
+from syncer.cli.status import PATIENCE, status_of
 from syncer.declarations import Declarations, read_declarations
 from syncer.errors import ProjectError
 from syncer.journal import read
@@ -28,8 +28,6 @@ from syncer.keyspace import check_namespace
 from syncer.project import Project, compile_feature_views, load_project, load_project_manifest
 from syncer.registry import Registry, load_registry
 from syncer.report import collect
-from syncer.runs import read_runs
-from syncer.status import status
 from syncer.warehouse import open_warehouse
 
 if TYPE_CHECKING:
@@ -40,11 +38,7 @@ if TYPE_CHECKING:
 @project_options
 @url_option
 @namespace_option
-@click.option(
-    "--now",
-    callback=instant_option,
-    help="The instant to judge at, with its zone. Default: the project's, else real time.",
-)
+@judged_at_option
 @click.option(
     "-o",
     "--output",
@@ -85,17 +79,7 @@ def report_command(
         manifest,
         declarations,
         registry,
-        status(
-            registry,
-            declarations.views,
-            open_warehouse(project.database, project.settings, patience=PATIENCE),
-            store,
-            namespace=namespace,
-            target=project.target,
-            now=now or project.clock() or datetime.now(timezone.utc),
-            stands=now is None and project.clock() is not None,
-            runs=read_runs(project.runs_path),
-        ),
+        status_of(project, declarations, registry, store, namespace, now),
         open_warehouse(project.database, project.settings, patience=PATIENCE),
         target=project.target,
         namespace=namespace,
@@ -113,7 +97,8 @@ def report_command(
             {"path": str(path), "bytes": len(text.encode()), "views": len(found.views), "features": len(found.features)}
         )
     else:
-        click.echo(f"{len(found.views)} feature views, {len(found.features)} features: {shown(path)}")
+        views, features = counted(len(found.views), "feature view"), counted(len(found.features), "feature")
+        click.echo(f"{views}, {features}: {shown(path)}")
 
 
 def _lineage(

@@ -13,8 +13,8 @@ import click
 from syncer.cli.costs import costs_json, print_costs
 from syncer.cli.metrics import replace_file, status_metrics
 from syncer.cli.options import (
-    instant_option,
     json_option,
+    judged_at_option,
     namespace_option,
     open_store,
     price_option,
@@ -22,14 +22,16 @@ from syncer.cli.options import (
     url_option,
 )
 from syncer.cli.output import print_json, print_table, say_error, utc
+from syncer.declarations import Declarations
 from syncer.errors import SyncerError
 from syncer.feature import view_id
 from syncer.freshness import Freshness, age_text
 from syncer.keyspace import check_namespace, split_field
-from syncer.project import load_declarations, load_project
-from syncer.registry import load_registry
+from syncer.project import Project, load_declarations, load_project
+from syncer.registry import Registry, load_registry
 from syncer.runs import read_runs
 from syncer.status import Status, status
+from syncer.store import Store
 from syncer.warehouse import open_warehouse
 
 #: Seconds to wait for a DuckDB file that another process holds: the other half is worth more than a long wait.
@@ -40,11 +42,7 @@ PATIENCE = 2.0
 @project_options
 @url_option
 @namespace_option
-@click.option(
-    "--now",
-    callback=instant_option,
-    help="The instant to judge at, with its zone. Default: the project's, else real time.",
-)
+@judged_at_option
 @click.option("--check", is_flag=True, help="Exit code 1 when anything is stale, or cannot be judged.")
 @click.option(
     "--metrics", type=click.Path(dir_okay=False, path_type=Path), help="Write it into this file too, as OpenMetrics."
@@ -74,17 +72,8 @@ def status_command(
     declarations.raise_first()
     namespace = check_namespace(namespace or project.default_namespace)
     store = open_store(url)
-    found = status(
-        load_registry(project.registry_path, project.name),
-        declarations.views,
-        open_warehouse(project.database, project.settings, patience=PATIENCE),
-        store,
-        namespace=namespace,
-        target=project.target,
-        now=now or project.clock() or datetime.now(timezone.utc),
-        stands=now is None and project.clock() is not None,
-        runs=read_runs(project.runs_path),
-    )
+    registry = load_registry(project.registry_path, project.name)
+    found = status_of(project, declarations, registry, store, namespace, now)
     if metrics:
         replace_file(metrics, status_metrics(namespace, found, time.time()))
     if as_json:
@@ -96,6 +85,28 @@ def status_command(
             click.echo()
             print_costs(found.costs, price_per_gb)
     sys.exit(1 if check and not found.healthy else 0)
+
+
+def status_of(
+    project: Project,
+    declarations: Declarations,
+    registry: Registry,
+    store: Store,
+    namespace: str,
+    now: datetime | None,
+) -> Status:
+    """The status at ``now``, by default where the project's clock stands, else at this moment."""
+    return status(
+        registry,
+        declarations.views,
+        open_warehouse(project.database, project.settings, patience=PATIENCE),
+        store,
+        namespace=namespace,
+        target=project.target,
+        now=now or project.clock() or datetime.now(timezone.utc),
+        stands=now is None and project.clock() is not None,
+        runs=read_runs(project.runs_path),
+    )
 
 
 def _print(found: Status) -> None:

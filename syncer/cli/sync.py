@@ -15,7 +15,7 @@ import click
 from syncer import journal
 from syncer.cli.metrics import replace_file, sync_metrics
 from syncer.cli.options import duration_option, json_option, open_store
-from syncer.cli.output import file_error, print_json, print_table, say_error, utc
+from syncer.cli.output import counted, file_error, print_json, print_table, say_error, utc
 from syncer.cli.progress import Progress
 from syncer.cli.run import STATES, Preparation, Run, arguments, logged, mirror_command, terms_options, told_to_stop
 from syncer.errors import SyncerError
@@ -140,7 +140,7 @@ def _print_summary(done: Summary, as_json: bool) -> None:
     )
     rows = sum(view.rows for view in done.views)
     place = f"{done.namespace} on {done.address}"
-    click.echo(f"{rows:,} rows in {done.seconds:.2f} s: {place} is the warehouse as of {utc(done.as_of)}.")
+    click.echo(f"{counted(rows, 'row')} in {done.seconds:.2f} s: {place} is the warehouse as of {utc(done.as_of)}.")
 
 
 def _print_cycle(result: Summary | SyncerError, as_json: bool) -> None:
@@ -156,7 +156,7 @@ def _print_cycle(result: Summary | SyncerError, as_json: bool) -> None:
         rows, written, removed = (
             sum(getattr(view, name) for view in result.views) for name in ("rows", "written", "removed")
         )
-        done = f"{rows:,} rows, {written:,} written, {removed:,} removed in {result.seconds:.2f} s"
+        done = f"{counted(rows, 'row')}, {written:,} written, {removed:,} removed in {result.seconds:.2f} s"
         click.echo(f"{utc(result.as_of)}  {done}")
 
 

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from syncer.batch import get_batch_features
 from syncer.cli.options import instant_option, json_option, project_options
-from syncer.cli.output import print_json, shown, utc
+from syncer.cli.output import counted, print_json, shown, utc
 from syncer.provenance import manifest_path, read_manifest
 from syncer.training import Rebuilt, get_historical_features, rebuild
 
@@ -82,7 +82,9 @@ def training_set(
     if as_json:
         print_json({"rows": rows, "path": output, "manifest": written.as_json()})
     else:
-        click.echo(f"{rows:,} rows written to {output}, and what they were made from to {manifest_path(output)}.")
+        click.echo(
+            f"{counted(rows, 'row')} written to {output}, and what they were made from to {manifest_path(output)}."
+        )
         click.echo(written.content.hash)
 
 
@@ -121,7 +123,7 @@ def batch(
     if as_json:
         print_json({"rows": rows, "path": output, "at": features.at})
     else:
-        click.echo(f"{rows:,} rows written to {output}, as of {utc(features.at)}.")
+        click.echo(f"{counted(rows, 'row')} written to {output}, as of {utc(features.at)}.")
 
 
 def _print_rebuilt(rebuilt: Rebuilt, output: Path | None, as_json: bool) -> None:
@@ -139,7 +141,7 @@ def _print_rebuilt(rebuilt: Rebuilt, output: Path | None, as_json: bool) -> None
     if rebuilt.differences:
         click.echo(f"Other content: {content.hash}, and was {rebuilt.before.content.hash}.")
     else:
-        click.echo(f"Same content: {content.rows:,} rows, {content.hash}.")
+        click.echo(f"Same content: {counted(content.rows, 'row')}, {content.hash}.")
     for difference in rebuilt.differences:
         click.echo(f"  {difference}")
     if rebuilt.changes:

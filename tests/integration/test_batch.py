@@ -292,7 +292,7 @@ def test_the_command_writes_it(shop: Shop, tmp_path: Path) -> None:
     output = tmp_path / "scores.parquet"
     asked = ["batch", "transfer", "--entities", "select 'north' as source, 'south' as target, 'A-1' as sku"]
     said = shop.syncer(*asked, "--at", "2026-01-09T09:00:00Z", "-o", str(output))
-    assert said == f"1 rows written to {output}, as of 2026-01-09T09:00:00Z.\n"
+    assert said == f"1 row written to {output}, as of 2026-01-09T09:00:00Z.\n"
     (row,) = pq.read_table(output).to_pylist()
     assert (row["source_in_stock"], row["target_in_stock"]) == (40, 0)
     assert shop.json(*asked, "-o", str(output)) == {"rows": 1, "path": str(output), "at": "2026-01-10T00:00:00+00:00"}

@@ -630,9 +630,9 @@ def test_the_data_shows_how_much_a_change_matters(shop: Repository) -> None:
     checked = shop.try_syncer("check", "--data")
     assert checked.exit_code == 1
     assert checked.stdout.splitlines() == [
-        "spending.v1 on the warehouse: 3 rows before, 2 now; 1 are gone, 0 are new.",
-        "  spent_7d: other values in 1 rows, by up to 10.5",
-        "  payments_7d: other values in 1 rows, by up to 1",
+        "spending.v1 on the warehouse: 3 rows before, 2 now; 1 gone, 0 new.",
+        "  spent_7d: other values in 1 row, by up to 10.5",
+        "  payments_7d: other values in 1 row, by up to 1",
     ]
     (proof,) = json.loads(shop.try_syncer("check", "--data", "--json").stdout)["data"]
     assert (proof["view"], proof["gone"], proof["features"][0]) == (

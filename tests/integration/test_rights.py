@@ -106,7 +106,7 @@ def test_who_logs_and_who_audits_have_what_they_need_and_no_more(users: Users, s
         users.allow(name)
     assert server.xlen(LOG) == 1
     shop.redis_url = users.url("auditor")
-    assert "1 rows drained." in shop.syncer("audit", "churn@2")
+    assert "1 row drained." in shop.syncer("audit", "churn@2")
 
 
 def test_a_writer_without_one_of_its_rights_is_refused(users: Users, server: Any) -> None:
