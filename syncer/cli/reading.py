@@ -80,6 +80,8 @@ def _print_features(found: OnlineFeatures) -> None:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, bool):  # as a key or a request value is written
+        return str(value).lower()
     if isinstance(value, datetime):
         return utc(value)
     if isinstance(value, float):
