@@ -83,8 +83,8 @@ def register(
 
 _NEW_VERSION = "leave the served version as it is and add a new version beside it (`versions: [{v: ...}]`)"
 _NEW_SERVICE = (
-    "leave what the service gave and asked for as it is, with new features behind it; or declare a new version of the "
-    "service beside it, in another exposure"
+    "leave what the service gave and asked for as it is; or declare a new version of the service beside it, in another "
+    "exposure"
 )
 _NEXT_NUMBER = "give it the next version number"
 _REGISTER = "`syncer register` takes what the main branch does not have yet; what it has stays"

@@ -1,7 +1,7 @@
-"""The signature of a service version: what its callers give and what they get, by name, origin and place.
+"""The signature of a service version: what its callers give and what they get, by name, origin and order.
 
 Callers and models know a published version by it, and are not there when it changes. So within a version the only thing
-that may come is a stored feature, for the keys that callers give already, behind all that they get.
+that may come is a stored feature, for the keys that callers give already.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ def breaks(
             yield f"no longer gives '{name}' ({origin}), which a model reads"
         elif gives[name] != origin:
             yield f"gives '{name}' as {gives[name]}, and gave it as {origin}"
-    places = {name: place for place, name in enumerate(gives, 1)}
-    moved = [(name, place) for place, name in enumerate(gave, 1) if places.get(name, place) != place]
-    if moved and gave.keys() <= gives.keys():
-        name, place = moved[0]
-        yield f"gives '{name}' as feature {places[name]}, and gave it as feature {place}, where models may take it from"
+    if gave.keys() <= gives.keys():
+        kept = [name for name in gives if name in gave]
+        for first, was_first in zip(kept, gave, strict=True):
+            if first != was_first:
+                yield f"gives '{first}' before '{was_first}', and gave it after: models may take them in their order"
+                break
     computed = {feature.name for feature in was.on_demand}
     for feature in now.on_demand:
         if feature.name not in computed and feature.name not in gave:

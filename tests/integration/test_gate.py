@@ -328,8 +328,8 @@ def test_what_callers_of_a_published_service_would_trip_over_is_refused_and_a_dr
     shop.replace(services, "[spent_7d]}]", "[spent_7d], keys: {customer_id: payer}}]")
     shop.replace("models/worth.yml", "amount / spent_7d", "amount / (1 + spent_7d)")
     said = [
-        "Error: the service churn@1 gives 'spent_7d' as feature 2, and gave it as feature 1, where models may take it "
-        "from",
+        "Error: the service churn@1 gives 'payments_7d' before 'spent_7d', and gave it after: models may take them in "
+        "their order",
         "Error: the service churn@1 requests the value 'due' (date), which its callers do not give",
         "Error: the service value@1 gives 'spent_7d' as spent_7d of spending.v1 by payer, and gave it as spent_7d of "
         "spending.v1",
