@@ -83,6 +83,11 @@ def test_what_no_caller_notices_may_change(was: FeatureService, now: FeatureServ
         ),
         (
             STORED,
+            reading(replace(FROM_ORDERS, features=("spent",))),
+            ["no longer gives 'plan' (plan of orders.v1), which a model reads"],
+        ),
+        (
+            STORED,
             reading(replace(FROM_ORDERS, prefix="old_")),
             [
                 "no longer gives 'plan' (plan of orders.v1), which a model reads",
