@@ -6,7 +6,7 @@ Three feature views of so many rows, no late facts, 100,000 labels; 100 and 1,00
 Feast's join pairs each label with every earlier row of its entity, where ours sorts. Feast's figure, in its own process
 and from Parquet files, is `get_historical_features(frame).to_arrow()`, without start-up and registration. Ours, from
 tables of a DuckDB file: the SQL of the macro, into an Arrow table; then the whole call of
-`syncer.training.get_historical_features`, in which dbt first renders that SQL. Best of three runs, of one where Feast
+`feature_warehouse.get_historical_features`, in which dbt first renders that SQL. Best of three runs, of one where Feast
 takes a minute. The answers are compared row by row before a figure is printed. Needs .venv-feast, which `make bench`
 sets up.
 """
@@ -23,7 +23,7 @@ import duckdb
 import pyarrow as pa
 
 from benchmarks.histories import FEATURES, by_macro, feature_views, make_history, make_labels
-from syncer.training import get_historical_features
+from feature_warehouse import get_historical_features
 from tests.support.feast import Feast, Read
 from tests.support.projects import Project
 

@@ -21,7 +21,7 @@ import duckdb
 import redis
 
 from benchmarks.users import FEATURES, NAMESPACE, PATIENCE, build, free_port, materialize, sync
-from syncer.server import EmbeddedServer
+from feature_warehouse.store.embedded import EmbeddedServer
 
 VIEWS = ("users", "payments", "devices")
 

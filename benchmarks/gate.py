@@ -23,14 +23,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from syncer.accepted import accepted_here
-from syncer.declarations import read_declarations
-from syncer.definition import read_definitions
-from syncer.judging import judgements
-from syncer.project import compile_feature_views, load_project, parse_project
-from syncer.sql.changes import Definitions, View, judge
-from syncer.sql.queries import Node
-from syncer.sql.text import parse
+from feature_warehouse.gate.accepted import accepted_here
+from feature_warehouse.gate.judging import judgements
+from feature_warehouse.project.declarations import read_declarations
+from feature_warehouse.project.definition import read_definitions
+from feature_warehouse.project.project import compile_feature_views, load_project, parse_project
+from feature_warehouse.sql.changes import Definitions, View, judge
+from feature_warehouse.sql.queries import Node
+from feature_warehouse.sql.text import parse
 
 COLUMNS = {
     "order_id": "bigint", "user_id": "bigint", "ordered_at": "timestamptz", "amount": "double", "quantity": "integer",
@@ -184,7 +184,7 @@ def timed(what: str, action: Callable[[], _T]) -> _T:
 def command(folder: Path, *arguments: str) -> None:
     start, before = time.perf_counter(), os.times()
     done = subprocess.run(
-        [sys.executable, "-m", "syncer", *arguments], cwd=folder, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "feature_warehouse", *arguments], cwd=folder, capture_output=True, text=True, check=False
     )
     seconds, after = time.perf_counter() - start, os.times()
     cpu = after.children_user + after.children_system - before.children_user - before.children_system

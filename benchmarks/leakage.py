@@ -20,9 +20,9 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from syncer.declarations import Declarations, DeclaredView
-from syncer.feature import FeatureService, ServiceView
-from syncer.project import load_declarations, load_project
+from feature_warehouse.project.declarations import Declarations, DeclaredView
+from feature_warehouse.project.project import load_declarations, load_project
+from feature_warehouse.registry.feature import FeatureService, ServiceView
 
 Floats = NDArray[np.float64]
 Table = tuple[list[str], list[list[str]]]  # header, rows

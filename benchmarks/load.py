@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.served import NAMESPACE, build, free_port
-from syncer import FeatureClient
-from syncer.server import EmbeddedServer
+from feature_warehouse import FeatureClient
+from feature_warehouse.store.embedded import EmbeddedServer
 
 PERCENTILES = (50, 95, 99, 99.9)
 

@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timezone
 
-from syncer.feature import FeatureService, OnDemandFeature
-from syncer.ondemand import OnDemand
-from syncer.served import ServedLog, ServedRow, ServedView, ServedWriter
+from feature_warehouse.client.ondemand import OnDemand
+from feature_warehouse.client.served import ServedLog, ServedRow, ServedView, ServedWriter
+from feature_warehouse.registry.feature import FeatureService, OnDemandFeature
 
 NOON = datetime(2013, 1, 31, 12, tzinfo=timezone.utc)
 

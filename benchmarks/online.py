@@ -35,11 +35,11 @@ from typing import Any
 import redis
 
 from benchmarks.served import NAMESPACE, VIEWS, build, features, free_port
-from syncer import AsyncFeatureClient, FeatureClient
-from syncer.decode import Decoder
-from syncer.registry import from_document
-from syncer.resp import hmget
-from syncer.server import HOST, EmbeddedServer
+from feature_warehouse import AsyncFeatureClient, FeatureClient
+from feature_warehouse.registry.document import from_document
+from feature_warehouse.store.embedded import HOST, EmbeddedServer
+from feature_warehouse.wire.decode import Decoder
+from feature_warehouse.wire.resp import hmget
 from tests.support.feast import HERE, PYTHON
 
 #: Entities in one read -> reads in one round.

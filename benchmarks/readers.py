@@ -20,7 +20,7 @@ from typing import Any
 import duckdb
 
 from benchmarks.users import NAMESPACE, build, free_port, sync
-from syncer.server import EmbeddedServer
+from feature_warehouse.store.embedded import EmbeddedServer
 from tests.support.projects import Project
 
 IDLE_SECONDS = 5.0
@@ -28,7 +28,7 @@ IDLE_SECONDS = 5.0
 #: The reader, as a process of its own: for each line on stdin, says what it has met since the last one.
 READER = """
 import json, random, sys, threading, time
-from syncer.client import FeatureClient
+from feature_warehouse import FeatureClient
 
 url, namespace, entities = sys.argv[1], sys.argv[2], int(sys.argv[3])
 met = []

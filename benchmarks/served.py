@@ -13,7 +13,7 @@ from pathlib import Path
 
 import duckdb
 
-from syncer.server import HOST
+from feature_warehouse.store.embedded import HOST
 from tests.support.projects import Project
 
 NAMESPACE = "bench_dev"
@@ -79,7 +79,9 @@ def build(folder: Path, users: int, url: str) -> Project:
     project.dbt("build")
     for command in (["register"], ["sync", "--url", url]):
         environment = os.environ | {"DBT_PROFILES_DIR": "."}
-        subprocess.run([sys.executable, "-m", "syncer", *command], cwd=folder, check=True, env=environment, stdout=2)
+        subprocess.run(
+            [sys.executable, "-m", "feature_warehouse", *command], cwd=folder, check=True, env=environment, stdout=2
+        )
     with duckdb.connect(str(project.database)) as connection:
         connection.execute("set TimeZone = 'UTC'")
         for view in VIEWS:

@@ -34,10 +34,10 @@ import duckdb
 import redis
 
 from benchmarks.users import FEATURES, NAMESPACE, PATIENCE, Done, build, free_port, materialize, run, sync
-from syncer.client import FeatureClient
-from syncer.encode import Encoder, select_list
-from syncer.registry import from_json
-from syncer.server import HOST, EmbeddedServer
+from feature_warehouse import FeatureClient
+from feature_warehouse.registry.document import from_json
+from feature_warehouse.store.embedded import HOST, EmbeddedServer
+from feature_warehouse.wire.encode import Encoder, select_list
 from tests.support.projects import Project
 
 SIZES = (1_000_000, 5_000_000, 10_000_000)
@@ -55,8 +55,8 @@ SAMPLE = 1_000
 ROW_BY_ROW = """
 import json, sys, time
 import duckdb, redis
-from syncer.decode import message_class
-from syncer.registry import from_json
+from feature_warehouse.wire.decode import message_class
+from feature_warehouse.registry.document import from_json
 
 started = time.monotonic()
 database, registry, url, namespace = sys.argv[1:]
@@ -224,7 +224,7 @@ def _until_read(project: Project, url: str, wanted: dict[str, int]) -> float:
     with FeatureClient(url, NAMESPACE) as reader:
         assert not _reads(reader, few, wanted)
         started = time.monotonic()
-        command = [sys.executable, "-m", "syncer", "sync", "--json", "--url", url, "--profiles-dir", "."]
+        command = [sys.executable, "-m", "feature_warehouse", "sync", "--json", "--url", url, "--profiles-dir", "."]
         process = subprocess.Popen(command, cwd=project.folder, stdout=subprocess.PIPE, text=True)
         # All are read only once a few of them are there: reading takes from the machine what the sync could use.
         while not (_reads(reader, few, wanted) and _reads(reader, all_, wanted)):

@@ -19,7 +19,7 @@ from typing import Any
 
 import duckdb
 
-from syncer.server import HOST
+from feature_warehouse.store.embedded import HOST
 from tests.support.feast import PYTHON as FEAST_PYTHON
 from tests.support.projects import Project
 
@@ -81,7 +81,7 @@ def build(folder: Path, entities: int, views: Sequence[str] = ("users",)) -> Pro
     project = Project(folder, files, name="bench")
     print(f"Building {entities:,} entities ...", file=sys.stderr)
     project.dbt("build")
-    run(["-m", "syncer", "register"], folder)
+    run(["-m", "feature_warehouse", "register"], folder)
     return project
 
 
@@ -131,7 +131,7 @@ def run(command: Sequence[str], folder: Path, python: str = sys.executable) -> D
 
 
 def sync(url: str, folder: Path, *options: str) -> Done:
-    return run(["-m", "syncer", "sync", "--json", "--url", url, *options], folder)
+    return run(["-m", "feature_warehouse", "sync", "--json", "--url", url, *options], folder)
 
 
 def materialize(project: Project, url: str, rows: int, views: Sequence[str] = ("users",), sample: int = 0) -> Done:

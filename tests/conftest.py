@@ -13,7 +13,7 @@ import pytest
 import redis
 from hypothesis import HealthCheck, settings
 
-from syncer.server import HOST, EmbeddedServer
+from feature_warehouse.store.embedded import HOST, EmbeddedServer
 
 # What the shell of a user of dbt and git has set would steer what is tested.
 for _name in [name for name in os.environ if name.startswith(("DBT_", "GIT_", "SYNCER_"))]:

@@ -1,5 +1,5 @@
 {# What a training set of a service computes per row: {"service": id, "request": {name: type}, "features": [{name, data_type,
-   expression}]}; none where it computes nothing. syncer/ondemand.py evaluates the same expressions at request time. #}
+   expression}]}; none where it computes nothing. syncer/feature_warehouse/client/ondemand.py evaluates the same expressions at request time. #}
 {% macro _on_demand(service, macro_name, spine_columns=[]) %}
 
     {% set declared = feature_warehouse.service_facts()[service] if service is not none else {} %}
@@ -94,7 +94,7 @@
 {% endmacro %}
 
 {# An error inside a list makes no list, so `try` tells a failure from a NULL, and the failure gets a name. The twin of
-   `checked` in syncer/ondemand.py. #}
+   `checked` in syncer/feature_warehouse/client/ondemand.py. #}
 {% macro _named_when_it_fails(feature, service) -%}
     {%- set said = (
         "the on-demand feature " ~ feature.name ~ " of " ~ service ~ " cannot be computed: " ~ feature.expression

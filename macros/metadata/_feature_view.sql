@@ -49,7 +49,7 @@
         ) %}
     {% endfor %}
 
-    {# The same table as syncer/feature.py, TIERS. #}
+    {# The same table as syncer/feature_warehouse/registry/feature.py, TIERS. #}
     {% set tiers = {"static": none, "daily": 86400, "hourly": 3600, "near_real_time": 60} %}
     {% set tier = declared.get("tier") or "daily" %}
 

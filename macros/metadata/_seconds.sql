@@ -1,5 +1,5 @@
 {# "7 days" -> 604800; none stays none. A day is 24 hours: SQL gets hours or smaller, since an interval of days follows the
-   session's clock changes. The same rule as syncer/feature.py, `parse_duration`. #}
+   session's clock changes. The same rule as syncer/feature_warehouse/registry/feature.py, `parse_duration`. #}
 {% macro _seconds(duration, where) %}
 
     {% if duration is none %} {{ return(none) }} {% endif %}

@@ -15,6 +15,8 @@ from packaging.requirements import Requirement
 
 from tests.support.projects import ROOT
 
+SOURCE = ROOT / "syncer"
+
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
@@ -46,12 +48,12 @@ def extras(metadata: Message) -> dict[str, set[str]]:
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: zipfile.ZipFile) -> None:
-    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "syncer").rglob("*.py")}
-    templates = {path.relative_to(ROOT).as_posix() for path in (ROOT / "syncer" / "templates").iterdir()}
+    modules = {path.relative_to(SOURCE).as_posix() for path in SOURCE.glob("feature_warehouse/**/*.py")}
+    templates = {path.relative_to(SOURCE).as_posix() for path in SOURCE.glob("*/monitoring/templates/*")}
     assert {name for name in wheel.namelist() if not name.split("/")[0].endswith(".dist-info")} == {
         *modules,
         *templates,
-        "syncer/py.typed",
+        "feature_warehouse/py.typed",
     }
 
 
@@ -63,11 +65,11 @@ def test_the_wheel_runs_on_every_platform_and_carries_its_licence(wheel: zipfile
 
 def test_the_command_is_an_entry_point(wheel: zipfile.ZipFile) -> None:
     (path,) = [name for name in wheel.namelist() if name.endswith("/entry_points.txt")]
-    assert wheel.read(path).decode().split() == ["[console_scripts]", "syncer", "=", "syncer.__main__:main"]
+    assert wheel.read(path).decode().split() == ["[console_scripts]", "syncer", "=", "feature_warehouse.__main__:main"]
 
 
 def test_without_the_extra_the_command_says_what_to_install() -> None:
-    code = "import sys; sys.modules['click'] = None; from syncer.__main__ import main; main()"
+    code = "import sys; sys.modules['click'] = None; from feature_warehouse.__main__ import main; main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stdout == ""

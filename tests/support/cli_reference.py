@@ -16,11 +16,11 @@ from pathlib import Path
 
 import click
 
-from syncer.audit import FeatureAudit
-from syncer.cli import main
-from syncer.drift import FeatureDrift
-from syncer.sync import ViewSynced
-from syncer.verify import ViewVerified
+from feature_warehouse.cli.main import main
+from feature_warehouse.mirror.sync import ViewSynced
+from feature_warehouse.mirror.verify import ViewVerified
+from feature_warehouse.monitoring.audit import FeatureAudit
+from feature_warehouse.monitoring.drift import FeatureDrift
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from syncer.feature import Entity, Feature, FeatureService, FeatureView, JoinKey, ServiceView
+from feature_warehouse.registry.feature import Entity, Feature, FeatureService, FeatureView, JoinKey, ServiceView
 
 CUSTOMER = Entity("customer", (JoinKey("customer_id", "bigint"),))
 ITEM = Entity("item", (JoinKey("warehouse", "varchar"), JoinKey("sku", "varchar")))

@@ -16,7 +16,7 @@ from typing import Any
 
 import redis
 
-from syncer.server import find_server
+from feature_warehouse.store.embedded import find_server
 
 HOST = "127.0.0.1"
 

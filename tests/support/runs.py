@@ -20,19 +20,19 @@ from typing import Any
 
 import duckdb
 
-from syncer import lease, state, sync
-from syncer.declarations import read_declarations
-from syncer.errors import StoreError
-from syncer.keyspace import witness_key
-from syncer.layout import PLACES
-from syncer.manifest import load_manifest
-from syncer.planning import Terms
-from syncer.registry import load_registry
-from syncer.spool import SpoolWriter
-from syncer.store import Session, Store
-from syncer.sync import Instant, ViewSynced
-from syncer.verify import ViewVerified, verify
-from syncer.warehouse import open_warehouse
+from feature_warehouse.errors import StoreError
+from feature_warehouse.mirror import lease, state, sync
+from feature_warehouse.mirror.planning import Terms
+from feature_warehouse.mirror.sync import Instant, ViewSynced
+from feature_warehouse.mirror.verify import ViewVerified, verify
+from feature_warehouse.project.declarations import read_declarations
+from feature_warehouse.project.manifest import load_manifest
+from feature_warehouse.registry.document import load_registry
+from feature_warehouse.store.layout import PLACES
+from feature_warehouse.store.store import Session, Store
+from feature_warehouse.warehouse.duckdb import open_warehouse
+from feature_warehouse.warehouse.spool import SpoolWriter
+from feature_warehouse.wire.keyspace import witness_key
 
 AS_OF = datetime(2026, 1, 10, tzinfo=timezone.utc)
 NAMESPACE = "shop_dev"

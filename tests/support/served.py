@@ -10,11 +10,11 @@ from typing import Any
 
 import redis
 
-from syncer.decode import message_class, microseconds
-from syncer.feature import FeatureService, FeatureView
-from syncer.keyspace import entity_key, field_name, markers_key, registry_key
-from syncer.marker import REVISION, Marker
-from syncer.registry import Registry, register, revision, to_document
+from feature_warehouse.registry.document import Registry, register, revision, to_document
+from feature_warehouse.registry.feature import FeatureService, FeatureView
+from feature_warehouse.wire.decode import message_class, microseconds
+from feature_warehouse.wire.keyspace import entity_key, field_name, markers_key, registry_key
+from feature_warehouse.wire.marker import REVISION, Marker
 
 NAMESPACE = "shop_dev"
 

@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 from click.testing import CliRunner, Result
 
-from syncer.cli import main
+from feature_warehouse.cli.main import main
 from tests.support.projects import Project
 
 #: The project's clock stands here.

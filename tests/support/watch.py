@@ -17,7 +17,7 @@ class Watch:
     """A `syncer sync --every 1s` in the shop; its lines, stdout's and stderr's together."""
 
     def __init__(self, shop: Shop, *arguments: str) -> None:
-        command = [sys.executable, "-m", "syncer", "sync", "--every", "1s", *arguments]
+        command = [sys.executable, "-m", "feature_warehouse", "sync", "--every", "1s", *arguments]
         environment = {**os.environ, "SYNCER_REDIS_URL": shop.redis_url}
         self.process = subprocess.Popen(
             command, cwd=shop.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

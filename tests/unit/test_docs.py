@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from dbt.clients.yaml_helper import load_yaml_text
 
-from syncer import errors
-from syncer.cli import main
-from syncer.declarations import _READ_SETTINGS, _SERVICE_SETTINGS, _VIEW_SETTINGS
+from feature_warehouse import errors
+from feature_warehouse.cli.main import main
+from feature_warehouse.project.declarations import _READ_SETTINGS, _SERVICE_SETTINGS, _VIEW_SETTINGS
 from tests.support import cli_reference
 from tests.support.pages import Page
 
@@ -58,8 +58,9 @@ def test_every_page_is_in_the_table_of_contents() -> None:
 
 
 def test_the_architecture_has_every_room() -> None:
-    rooms = set(re.findall(r"`([\w/]+)`", " ".join(re.findall(r"^\| (`.+?) \|", prose(ARCHITECTURE), re.MULTILINE))))
-    assert {path.stem for path in (ROOT / "syncer").glob("*.py")} - {"__init__"} <= rooms
+    rooms = set(re.findall(r"^\| `([\w/.]+)` \|", prose(ARCHITECTURE), re.MULTILINE))
+    wings = (path for path in (ROOT / "syncer" / "feature_warehouse").iterdir() if not path.name.startswith("__"))
+    assert {f"{path.name}/" if path.is_dir() else path.name for path in wings} - {"py.typed"} <= rooms
     tracked = {path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith((".", "__"))}
     made = {"target", "dbt_packages", "logs", "build", "dist", "macros"}  # macros: by its folders
     assert tracked - made <= rooms

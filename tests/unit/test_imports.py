@@ -1,100 +1,76 @@
-"""The rooms of the house: who may import whom, and who may touch which library."""
+"""The house in one list: which wing may import which, and which library is known where."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[2] / "syncer"
+PACKAGE = Path(__file__).parents[2] / "syncer" / "feature_warehouse"
 
-#: A module imports only from rungs above its own. A new module takes its place here first.
-LADDER: list[set[str]] = [
-    {"errors", "charts", "journal"},
-    {"feature"},
-    {"types", "signature"},
-    {"keyspace", "decode", "resp", "arrays", "layout"},
-    {"encode", "spool", "content", "request", "slots"},
-    {"registry", "marker", "manifest", "profile", "runs", "catalog", "sql", "git"},
-    {"cost", "declarations", "freshness"},
-    {"warehouse", "ondemand", "connect"},
-    {"failure"},
-    {"store", "fetch", "state", "project", "server", "webhook"},
-    {"definition"},
-    {"accepted", "skew"},
-    {"judging", "lineage", "proof", "services"},
-    {"comparison"},
-    {"mirror", "profiles", "reading", "namespace", "lease", "patience", "spine", "provenance"},
-    {"served"},
-    {"frames", "cluster", "planning"},
-    {"drift", "gate", "registering", "sync", "verify", "client", "training", "batch", "audit", "status", "watch"},
-    {"report"},
-    {"page"},
-    {"cli"},
-    {"__init__", "__main__"},
-]
-
-ARRAYS = {
-    "arrays",
-    "audit",
-    "batch",
-    "cluster",
-    "content",
-    "encode",
-    "frames",
-    "mirror",
-    "namespace",
-    "slots",
-    "spool",
+#: A wing imports only from wings below its own. A new wing takes its place here first.
+LADDER = (
+    "cli",
+    "monitoring",
     "training",
+    "gate",
+    "mirror",
+    "client",
     "warehouse",
-}
+    "store",
+    "project",
+    "wire",
+    "registry",
+    "sql",
+    "errors",
+)
 
-#: Each library, and the only modules that import it.
+#: Each library, and the only wings, or modules in them, that import it.
 LIBRARIES: dict[str, set[str]] = {
-    "async_timeout": {"fetch"},  # it comes with redis where Python has no asyncio.timeout yet
+    "async_timeout": {"store"},  # it comes with redis where Python has no asyncio.timeout yet
     "click": {"cli"},
     "dbt": {"project"},
     "dbt_common": {"project"},
-    "duckdb": {"warehouse", "ondemand", "mirror"},
-    "hiredis": {"resp"},  # an extra of redis
-    "google": {"decode"},  # protobuf
-    "jinja2": {"page"},
-    "markupsafe": {"page"},  # it comes with Jinja
-    "numpy": ARRAYS,
-    "pyarrow": ARRAYS,
-    "pandas": {"arrays", "frames"},
-    "polars": {"frames"},
-    "redis": {"connect", "failure", "fetch", "store"},
+    "duckdb": {"warehouse", "client/ondemand", "mirror/difference"},  # the last two: no warehouse, an engine at hand
+    "google": {"wire"},  # protobuf
+    "hiredis": {"wire"},  # an extra of redis
+    "jinja2": {"monitoring/page"},
+    "markupsafe": {"monitoring/page"},  # it comes with Jinja
+    "numpy": {"mirror", "store/slots", "training", "warehouse", "wire"},
+    "pandas": {"training/frames", "wire/arrays"},
+    "polars": {"training/frames"},
+    "pyarrow": {"mirror", "monitoring/audit", "store/slots", "training", "warehouse", "wire"},
+    "redis": {"store"},
     "sqlglot": {"sql"},
-    "yaml": {"profile"},  # it comes with dbt
+    "yaml": {"project"},  # it comes with dbt
 }
 
-RUNGS = {module: number for number, rung in enumerate(LADDER) for module in rung}
+FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
+MODULES = {".".join(file.with_suffix("").parts) for file in FILES}
 
 
 @dataclass(frozen=True)
 class Import:
-    """One imported name's module: 'google.protobuf.message'; ``typing``: seen by the type checker alone."""
+    """One imported module: 'google.protobuf.message'; ``typing``: seen by the type checker alone."""
 
     name: str
     line: int
     typing: bool
 
     @property
-    def top(self) -> str:
+    def library(self) -> str:
         return self.name.partition(".")[0]
 
     @property
     def own(self) -> str | None:
-        """The module of ours that it names ('' for the package itself), None for anybody else's."""
+        """The module of ours that it names ('wire.keyspace', '' for the package itself), None for anybody else's."""
         package, _, rest = self.name.partition(".")
-        return rest.partition(".")[0] if package == PACKAGE.name else None
+        return rest if package == PACKAGE.name else None
 
 
 def imports_of(source: str) -> Iterator[Import]:
@@ -109,10 +85,10 @@ def imports_of(source: str) -> Iterator[Import]:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            module = ".".join(filter(None, [PACKAGE.name if node.level else None, node.module]))
-            # "from syncer import keyspace" names a module, "from syncer import FeatureClient" the package itself.
+            module = "." * node.level + (node.module or "")
+            # "from feature_warehouse.wire import keyspace" names a module, "... .keyspace import PREFIX" its content.
             names = [
-                f"{module}.{alias.name}" if module == PACKAGE.name and alias.name in RUNGS else module
+                inner if (inner := f"{module}.{alias.name}").removeprefix(f"{PACKAGE.name}.") in MODULES else module
                 for alias in node.names
             ]
         else:
@@ -120,71 +96,123 @@ def imports_of(source: str) -> Iterator[Import]:
         yield from (Import(name, node.lineno, id(node) in for_types) for name in names)
 
 
-def violations(module: str, source: str, *, in_folder: bool = False) -> list[str]:
-    """What one module may not import, in words. Files in one folder share its rung, and may import one another."""
-    found = []
+def violations(module: str, source: str) -> list[str]:
+    """What the module ('wire/keyspace') may not import, in words."""
+    wing, found = module.partition("/")[0], []
     for imported in imports_of(source):
-        where = f"{module}.py:{imported.line}"
-        if imported.own is not None:
-            if imported.own not in RUNGS:
-                found.append(f"{where} imports {imported.name}, which has no rung")
-            elif imported.own == module and in_folder:
-                continue
-            elif RUNGS[imported.own] >= RUNGS[module]:
-                found.append(f"{where} imports {imported.own}, which is not on a rung above")
-        elif imported.top not in sys.stdlib_module_names and not imported.typing:
-            allowed = LIBRARIES.get(imported.top, set())
-            if module not in allowed:
-                found.append(f"{where} imports {imported.top}; only {', '.join(sorted(allowed)) or 'nobody'} may")
+        where, own = f"{module}.py:{imported.line}", imported.own
+        if own is not None:
+            target = own.partition(".")[0]
+            if target not in LADDER or own not in MODULES:
+                found.append(f"{where} imports {imported.name}, which is no module of a wing")
+            elif LADDER.index(target) < LADDER.index(wing):
+                found.append(f"{where} imports {own}, and {target} is not below {wing}")
+        elif not imported.library:
+            found.append(f"{where} imports {imported.name}: write the whole name")
+        elif imported.library not in sys.stdlib_module_names and not imported.typing:
+            allowed = LIBRARIES.get(imported.library, set())
+            if not {wing, module} & allowed:
+                found.append(f"{where} imports {imported.library}; only {', '.join(sorted(allowed)) or 'nobody'} may")
     return found
 
 
-FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
+def circles(imports: Mapping[str, Iterable[str]]) -> list[str]:
+    """Modules that import one another, as 'a -> b -> a'."""
+    found, done = [], set[str]()
+
+    def walk(module: str, path: tuple[str, ...]) -> None:
+        if module in path:
+            found.append(" -> ".join((*path[path.index(module) :], module)))
+        elif module not in done:
+            for other in imports.get(module, ()):
+                walk(other, (*path, module))
+            done.add(module)
+
+    for module in sorted(imports):
+        walk(module, ())
+    return found
 
 
-def room(file: Path) -> str:
-    """The name on the ladder: the module's own, or its folder's."""
-    return file.parts[0].removesuffix(".py")
+WINGED = [file for file in FILES if file.stem not in ("__init__", "__main__")]
 
 
-def test_every_module_has_one_rung() -> None:
-    assert {room(file) for file in FILES} <= set(RUNGS)
-    assert {file.parts[0] for file in FILES if len(file.parts) > 1} == {"cli", "sql"}
-    assert sum(map(len, LADDER)) == len(RUNGS)
+def test_every_folder_is_a_wing_and_every_module_lies_in_one() -> None:
+    assert {file.parts[0].removesuffix(".py") for file in WINGED} == set(LADDER)
+    assert max(len(file.parts) for file in FILES) == 2  # one level deep
 
 
-@pytest.mark.parametrize("file", FILES, ids=str)
-def test_a_module_imports_only_what_its_rung_allows(file: Path) -> None:
-    assert violations(room(file), (PACKAGE / file).read_text(), in_folder=len(file.parts) > 1) == []
+def test_a_wing_has_no_code_of_its_own() -> None:
+    assert [str(file) for file in FILES if file.name == "__init__.py" and (PACKAGE / file).read_text()] == [
+        "__init__.py"
+    ]
+
+
+@pytest.mark.parametrize("file", WINGED, ids=str)
+def test_a_module_imports_only_what_its_wing_allows(file: Path) -> None:
+    assert violations(file.with_suffix("").as_posix(), (PACKAGE / file).read_text()) == []
+
+
+def test_no_two_modules_import_one_another() -> None:
+    imports = {
+        ".".join(file.with_suffix("").parts): [
+            each.own for each in imports_of((PACKAGE / file).read_text()) if each.own and not each.typing
+        ]
+        for file in WINGED
+    }
+    assert circles(imports) == []
 
 
 @pytest.mark.parametrize(
     ("module", "source", "complaint"),
     [
-        ("keyspace", "from syncer.types import x", None),
-        ("keyspace", "import json, os.path", None),
-        ("keyspace", "from syncer.store import x", "keyspace.py:1 imports store, which is not on a rung above"),
+        ("wire/keyspace", "from feature_warehouse.registry.types import x", None),
+        ("wire/keyspace", "from feature_warehouse.registry import types", None),
+        ("wire/keyspace", "import json, os.path", None),
         (
-            "keyspace",
-            "def f():\n    from syncer import sync",
-            "keyspace.py:2 imports sync, which is not on a rung above",
+            "wire/keyspace",
+            "from feature_warehouse.store import store",
+            "wire/keyspace.py:1 imports store.store, and store is not below wire",
         ),
-        ("keyspace", "from .decode import x", "keyspace.py:1 imports decode, which is not on a rung above"),
-        ("keyspace", "from . import decode", "keyspace.py:1 imports decode, which is not on a rung above"),
-        ("sync", "from syncer import FeatureClient", "sync.py:1 imports syncer, which has no rung"),
-        ("sync", "import syncer.utils", "sync.py:1 imports syncer.utils, which has no rung"),
-        ("sync", "import duckdb", "sync.py:1 imports duckdb; only mirror, ondemand, warehouse may"),
-        ("sync", "import requests", "sync.py:1 imports requests; only nobody may"),
-        ("types", "import pyarrow.compute as pc", f"types.py:1 imports pyarrow; only {', '.join(sorted(ARRAYS))} may"),
-        ("types", "if TYPE_CHECKING:\n    import pyarrow", None),
-        ("types", "if TYPE_CHECKING:\n    import syncer.cli", "types.py:2 imports cli, which is not on a rung above"),
+        (
+            "wire/keyspace",
+            "def f():\n    from feature_warehouse.mirror.sync import sync",
+            "wire/keyspace.py:2 imports mirror.sync, and mirror is not below wire",
+        ),
+        ("wire/keyspace", "from .decode import x", "wire/keyspace.py:1 imports .decode: write the whole name"),
+        (
+            "mirror/sync",
+            "from feature_warehouse import FeatureClient",
+            "mirror/sync.py:1 imports feature_warehouse, which is no module of a wing",
+        ),
+        (
+            "mirror/sync",
+            "import feature_warehouse.utils",
+            "mirror/sync.py:1 imports feature_warehouse.utils, which is no module of a wing",
+        ),
+        (
+            "mirror/sync",
+            "import duckdb",
+            "mirror/sync.py:1 imports duckdb; only client/ondemand, mirror/difference, warehouse may",
+        ),
+        ("mirror/difference", "import duckdb", None),
+        ("mirror/sync", "import requests", "mirror/sync.py:1 imports requests; only nobody may"),
+        ("registry/types", "if TYPE_CHECKING:\n    import pyarrow", None),
+        (
+            "registry/types",
+            "if TYPE_CHECKING:\n    import feature_warehouse.cli.main",
+            "registry/types.py:2 imports cli.main, and cli is not below registry",
+        ),
     ],
 )
 def test_the_ladder_notices(module: str, source: str, complaint: str | None) -> None:
     assert violations(module, source) == ([complaint] if complaint else [])
 
 
-@pytest.mark.parametrize("statement", ["import syncer", "from syncer import FeatureClient"])
+def test_a_circle_is_noticed() -> None:
+    assert circles({"a": ["b"], "b": ["c"], "c": ["b"], "d": ["a"]}) == ["b -> c -> b"]
+
+
+@pytest.mark.parametrize("statement", ["import feature_warehouse", "from feature_warehouse import FeatureClient"])
 def test_the_client_needs_only_redis_and_protobuf(statement: str) -> None:
     """Every other library of ours, and what only they bring along, is made impossible to import."""
     comes_along = {"redis", "hiredis", "google", "async_timeout"}  # the last with redis, where Python is 3.10

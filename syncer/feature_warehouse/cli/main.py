@@ -1,0 +1,77 @@
+"""The command line: parse, call one function, print. A module for each group of commands.
+
+Results go to stdout (``--json`` for machines), talk and errors to stderr. Exit code 0: done; 1: it failed, or found
+differences or problems; 2: the command line itself is wrong.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+import click
+
+from feature_warehouse.cli import (
+    audit,
+    diff,
+    drift,
+    lineage,
+    mirror,
+    plan,
+    reading,
+    registering,
+    report,
+    server,
+    status,
+    sync,
+    training,
+)
+from feature_warehouse.cli.output import file_error, say_error
+from feature_warehouse.errors import SyncerError
+
+
+class _Group(click.Group):
+    """Turns our errors, and those of files, into two lines on stderr and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SyncerError as error:
+            say_error(error)
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise  # who reads our output went away; click ends quietly
+            say_error(file_error(error))
+        ctx.exit(1)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="feature-warehouse", prog_name="syncer")
+def main() -> None:
+    """Serve dbt features from Redis: register what is served, mirror it, verify it, read it.
+
+    \b
+    Example, from a dbt project's folder:
+      dbt build && syncer register && syncer sync && syncer verify
+    """
+
+
+for command in (
+    registering.register,
+    registering.check,
+    diff.diff,
+    lineage.lineage,
+    plan.plan_command,
+    sync.sync_command,
+    mirror.verify_command,
+    status.status_command,
+    drift.drift_command,
+    report.report_command,
+    mirror.drop_command,
+    reading.get,
+    training.training_set,
+    training.batch,
+    audit.audit,
+    server.redis,
+):
+    main.add_command(command)

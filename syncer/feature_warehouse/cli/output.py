@@ -1,0 +1,71 @@
+"""What commands print: tables, JSON, errors, instants and paths as a person writes them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+import click
+
+from feature_warehouse.errors import SyncerError
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Columns as wide as their widest cell; the first to the left, numbers to the right."""
+    lines = [header, *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    for first, *others in lines:
+        cells = [f"{first:<{widths[0]}}", *(f"{cell:>{width}}" for cell, width in zip(others, widths[1:], strict=True))]
+        click.echo("  ".join(cells).rstrip())
+
+
+def print_json(content: Mapping[str, object]) -> None:
+    click.echo(json.dumps(content, default=_json_value, ensure_ascii=False, allow_nan=False))
+
+
+def strict_json(value: object) -> object:
+    """A feature's value; numbers that JSON does not have become 'NaN', 'Infinity' and '-Infinity'."""
+    if isinstance(value, list):
+        return [strict_json(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return json.dumps(value)
+    return value
+
+
+def _json_value(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return value.hex()
+    return str(value)
+
+
+def say_error(error: SyncerError, kind: str = "Error") -> None:
+    click.echo(f"{kind}: {error.message}", err=True)
+    if error.hint:
+        click.echo(f"Hint: {error.hint}", err=True)
+
+
+def file_error(error: OSError) -> SyncerError:
+    """The same about a file, as our own kind of error."""
+    return SyncerError(f"{error.filename or 'a file'}: {error.strerror or error}", "mend that file, then try again")
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 row`, `2,000 rows`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def utc(moment: datetime) -> str:
+    return moment.astimezone(timezone.utc).replace(tzinfo=None).isoformat() + "Z"
+
+
+def shown(path: Path) -> str:
+    """The path as the user would type it."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

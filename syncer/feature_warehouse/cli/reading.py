@@ -1,0 +1,92 @@
+"""`syncer get`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from feature_warehouse.cli.options import instant_option, json_option, namespace_option, project_options, url_option
+from feature_warehouse.cli.output import print_json, strict_json, utc
+from feature_warehouse.client.client import FeatureClient
+from feature_warehouse.client.reading import PRESENT, OnlineFeatures
+from feature_warehouse.project.project import load_project
+
+
+@click.command()
+@click.argument("service")
+@click.argument("keys", nargs=-1, metavar="KEY=VALUE...")
+@project_options
+@url_option
+@namespace_option
+@click.option(
+    "--now",
+    callback=instant_option,
+    help="The instant that ttl is judged by. Default: the sync's own, else real time.",
+)
+@json_option
+def get(
+    service: str,
+    keys: tuple[str, ...],
+    project_dir: Path | None,
+    profiles_dir: Path | None,
+    target: str | None,
+    url: str,
+    namespace: str | None,
+    now: datetime | None,
+    as_json: bool,
+) -> None:
+    """Read the online features of one entity row. SERVICE is the latest version; SERVICE@1 that one.
+
+    KEY is a join key, or a request value of the service's on-demand features.
+
+    \b
+    Example:
+      syncer get departure_delay@2 tailnum=N11184 carrier=EV origin=EWR dest=CLT
+    """
+    row = {}
+    for key in keys:
+        name, equals, value = key.partition("=")
+        if not equals or not name:
+            raise click.UsageError(f"'{key}' is no KEY=VALUE; write the key, = and its value: origin=EWR")
+        row[name] = value
+    namespace = namespace or load_project(project_dir, profiles_dir, target).default_namespace
+    with FeatureClient(url, namespace, now=now) as client:
+        found = client.get_online_features(service, [row])
+    if as_json:
+        values = {name: strict_json(value) for name, value in found.rows()[0].items()}
+        statuses = dict(zip(found.names, found.statuses[0], strict=True))
+        print_json(
+            {
+                "service": found.service,
+                "features": values,
+                "statuses": statuses,
+                "not_computed": found.not_computed,
+            }
+        )
+        return
+    _print_features(found)
+
+
+def _print_features(found: OnlineFeatures) -> None:
+    width = max(map(len, [*found.names, *found.not_computed]))
+    click.echo(found.service)
+    for name, value, status in zip(found.names, found.values[0], found.statuses[0], strict=True):
+        shown = [] if value is None else [_text(value)]
+        click.echo("  ".join([f"  {name:<{width}}", *shown, *([] if status == PRESENT else [f"({status})"])]))
+    for name in found.not_computed:
+        click.echo(f"  {name:<{width}}  (not computed: `pip install 'feature-warehouse[online]'`)")
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):  # as a key or a request value is written
+        return str(value).lower()
+    if isinstance(value, datetime):
+        return utc(value)
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list):
+        shown = ", ".join(_text(item) for item in value[:4])
+        return f"[{shown}, ... {len(value)} in all]" if len(value) > 4 else f"[{shown}]"
+    return str(value)

@@ -1,0 +1,166 @@
+"""`syncer register` and `syncer check`.
+
+The gate is imported when one of them is called: sqlglot takes longer to import than most other commands run.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from feature_warehouse.cli.options import json_option, project_options, uncollected
+from feature_warehouse.cli.output import counted, print_json, say_error, shown
+from feature_warehouse.errors import RefusedError, SyncerError, ValueChangeError
+from feature_warehouse.project.project import load_project
+
+if TYPE_CHECKING:
+    from feature_warehouse.gate.proof import Proof
+
+_against = click.option(
+    "--against", metavar="REF", help="What the change is merged into, in git. Default: the main branch."
+)
+
+
+@click.command()
+@project_options
+@_against
+@click.option("--accept-fix", metavar="REASON", help="Take other values of served features, for this reason.")
+@json_option
+@uncollected()
+def register(
+    project_dir: Path | None,
+    profiles_dir: Path | None,
+    target: str | None,
+    against: str | None,
+    accept_fix: str | None,
+    as_json: bool,
+) -> None:
+    """Take what the project says now into its registry. Writes registry/.
+
+    \b
+    Example:
+      syncer register
+    """
+    from feature_warehouse.gate.gate import load_proposal, register_project
+
+    project = load_project(project_dir, profiles_dir, target)
+    proposal = load_proposal(project, target)
+    try:
+        done = register_project(
+            proposal, against=against, accept_fix=accept_fix, today=datetime.now(timezone.utc).date()
+        )
+    except RefusedError as refused:
+        _say(refused.problems, as_json)
+        sys.exit(1)
+    if as_json:
+        print_json(
+            {
+                "changes": done.changes,
+                "retrain": done.retrain,
+                "views": list(done.registry.views),
+                "services": list(done.registry.services),
+            }
+        )
+        return
+    for change in done.changes:
+        click.echo(change)
+    if done.retrain:
+        click.echo(f"To train anew: {', '.join(done.retrain)}.")
+    if not done.changes:
+        click.echo("The registry already says what the project declares.")
+    else:
+        click.echo(f"Written to {shown(project.registry_path.parent)}/: review and commit it.")
+
+
+@click.command()
+@project_options
+@_against
+@click.option("--data", is_flag=True, help="Compute accepted and new SQL on the warehouse and compare the rows.")
+@click.option("--github", is_flag=True, help="Print annotations for a pull request on GitHub, too.")
+@json_option
+@uncollected()
+def check(
+    project_dir: Path | None,
+    profiles_dir: Path | None,
+    target: str | None,
+    against: str | None,
+    data: bool,
+    github: bool,
+    as_json: bool,
+) -> None:
+    """Compare what the project says with what was accepted. For CI: exit code 1 when something is wrong.
+
+    \b
+    Example:
+      syncer check --against origin/main
+    """
+    from feature_warehouse.cli.annotations import annotation
+    from feature_warehouse.gate.gate import check_project, load_proposal, prove_by_data
+
+    project = load_project(project_dir, profiles_dir, target)
+    proposal = load_proposal(project, target)
+    now = project.clock() or datetime.now(timezone.utc)
+    checked = check_project(proposal, against=against, today=now.date())
+    proofs = prove_by_data(project, proposal, checked, now) if data else []
+    if as_json:
+        print_json(
+            {
+                "problems": list(map(_json, checked.problems)),
+                "warnings": list(map(_json, checked.warnings)),
+                "notes": checked.notes,
+                **({"data": [asdict(proof) for proof in proofs]} if data else {}),
+            }
+        )
+    else:
+        for warning in checked.warnings:
+            say_error(warning, "Warning")
+        _say(checked.problems, as_json)
+        for line in [*(line for proof in proofs for line in _proof_lines(proof)), *checked.notes]:
+            click.echo(line)
+        if data and not proofs:
+            click.echo("No served view has other SQL, so there is no data to compare.")
+        for kind, found in (("error", checked.problems), ("warning", checked.warnings)) if github else ():
+            for one in found:
+                click.echo(annotation(one, kind, proposal))
+        if not checked.problems:
+            views, services = len(proposal.declarations.views), len(proposal.declarations.services)
+            click.echo(f"The registry agrees: feature view versions {views}, service versions {services}.")
+    sys.exit(1 if checked.problems else 0)
+
+
+def _proof_lines(proof: Proof) -> Iterator[str]:
+    if proof.same:
+        yield f"{proof.view} on the warehouse: {counted(proof.now, 'row')}, all as before."
+        return
+    yield (
+        f"{proof.view} on the warehouse: {counted(proof.before, 'row')} before, {proof.now:,} now; "
+        f"{proof.gone:,} gone, {proof.new:,} new."
+    )
+    for different in proof.features:
+        if different.rows:
+            largest = f", by up to {different.largest:g}" if different.largest is not None else ""
+            yield f"  {different.feature}: other values in {counted(different.rows, 'row')}{largest}"
+
+
+def _say(problems: Iterable[SyncerError], as_json: bool) -> None:
+    """All problems, each with what a person wants to read below it."""
+    if as_json:
+        print_json({"problems": list(map(_json, problems))})
+        return
+    for problem in problems:
+        say_error(problem)
+        if isinstance(problem, ValueChangeError):
+            click.echo(f"To train anew: {', '.join(problem.retrain) or 'nobody'}.", err=True)
+            if problem.diff:
+                click.echo(f"\n{problem.diff}\n", err=True)
+
+
+def _json(problem: SyncerError) -> dict[str, object]:
+    more = {"retrain": problem.retrain, "diff": problem.diff} if isinstance(problem, ValueChangeError) else {}
+    return {"message": problem.message, "hint": problem.hint, **more}

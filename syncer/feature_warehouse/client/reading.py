@@ -1,0 +1,559 @@
+"""Planning and assembling an online read; no I/O.
+
+A ``ServicePlan`` is made once for each service that is read. It says which fields of which keys a read of some rows has
+to fetch, each entity once however many rows and roles want it, and turns the values that came into ``OnlineFeatures``.
+The sync and the async client share all of this.
+"""
+
+from __future__ import annotations
+
+import difflib
+import reprlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
+
+from feature_warehouse.client.request import request_columns
+from feature_warehouse.errors import NamespaceError, RequestError, StaleError, StoreError
+from feature_warehouse.registry.document import Registry
+from feature_warehouse.registry.feature import STALE_FACTOR, Entity, FeatureService, FeatureView, ServiceView, stale_age
+from feature_warehouse.store.fetch import Fetch, Values
+from feature_warehouse.wire.decode import BatchDecoder, Columns, instant, microseconds
+from feature_warehouse.wire.keyspace import entity_key, entity_keys, field_name, markers_key
+from feature_warehouse.wire.marker import REVISION, Marker, read_marker
+
+if TYPE_CHECKING:
+    from feature_warehouse.client.ondemand import OnDemand
+
+#: Each value's status.
+PRESENT, NULL, MISSING, EXPIRED, STALE = "present", "null", "missing", "expired", "stale"
+
+#: What to make of the values of a view that was not synced in time: say so, withhold them, or raise an error.
+OnStale = Literal["warn", "null", "raise"]
+
+_MICROSECOND = timedelta(microseconds=1)
+
+
+# --- what a read gives
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceItem:
+    """One item of a service: a view in one role, and how it is read."""
+
+    view: FeatureView
+    field: str
+    field_bytes: bytes
+    names: tuple[str, ...]  # of the features in the result: prefix and own name
+    types: tuple[str, ...]
+    decoder: BatchDecoder  # of all that the service reads of the view
+    columns: tuple[int, ...] | None  # which of the decoder's are the item's; None: all, in this order
+    ttl: int | None  # microseconds, as the next
+    stale_age: int | None
+
+
+@dataclass(slots=True)  # not frozen, which takes three times as long to make: each read makes one per item
+class ViewFeatures:
+    """What one item of a service gave for N rows."""
+
+    item: ServiceItem
+    marker: Marker  # of the view: its as_of is the instant whose latest values Redis holds
+    stale: bool  # no sync in 1.5 of the view's intervals
+    withheld: bool  # because it is stale
+    rows: int
+    columns: Columns  # of M stored messages
+    stored: Sequence[int] | None  # per row its message, -1: none; None: row i has message i
+    valid: Sequence[int] | None  # the same without what is expired
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.item.names
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        return self.item.types
+
+    def lists(self) -> list[list[Any]]:
+        """Per feature, N values; None where there is none."""
+        return [column[:] for column in self.sequences()]  # type: ignore[misc]  # of protobuf's, too, it is a list
+
+    def sequences(self) -> Sequence[Sequence[Any]]:
+        """As ``lists``, not copied: a list, or a sequence of protobuf's, which holds no None."""
+        if self.withheld:
+            return [[None] * self.rows for _ in self.names]
+        if self.valid is None:
+            return self.columns.features
+        padded = [[*column[:], None] for column in self.columns.features]
+        return [[column[i] for i in self.valid] for column in padded]
+
+    def statuses(self) -> Iterator[list[str]]:
+        """Per feature, N statuses."""
+        there = STALE if self.stale else PRESENT
+        rows = [there] * self.rows
+        for at, row in enumerate(self.stored or ()):
+            if row < 0:
+                rows[at] = MISSING
+        for at, row in enumerate(self.valid or ()):
+            if row < 0 and rows[at] == there:
+                rows[at] = EXPIRED
+        for values in self.lists():
+            yield [
+                NULL if value is None and status == there and not self.withheld else status
+                for value, status in zip(values, rows, strict=True)
+            ]
+
+    def event_times(self) -> list[datetime | None]:
+        """Per row, when what is stored became true, expired or not; None: nothing is stored."""
+        times = [*map(instant, self.columns.event_times), None]
+        return times[:-1] if self.stored is None else [times[i] for i in self.stored]
+
+
+@dataclass(frozen=True, slots=True)
+class ComputedFeatures:
+    """The on-demand features of a service for N rows."""
+
+    names: tuple[str, ...]
+    types: tuple[str, ...]
+    values: Sequence[list[Any]]  # per feature, N values
+    rows: int
+
+    def lists(self) -> list[list[Any]]:
+        """Per feature, N values; None where an expression is NULL."""
+        return [values[:] for values in self.values]
+
+    def sequences(self) -> Sequence[Sequence[Any]]:
+        """As ``lists``, not copied."""
+        return self.values
+
+    def statuses(self) -> Iterator[list[str]]:
+        """Per feature, N statuses."""
+        for values in self.values:
+            yield [NULL if value is None else PRESENT for value in values]
+
+    def event_times(self) -> list[datetime | None]:
+        """Nothing of it is stored."""
+        return [None] * self.rows
+
+
+class OnlineFeatures:
+    """What a read gave: N rows in the order of the request, one value and one status per feature.
+
+    A status is ``present``; ``null`` (the newest row has no value), ``missing`` (the entity is not online), ``expired``
+    (older than its ttl): these three come with the value None; or ``stale`` (there, but its view was not synced in
+    time; None if the client was told to withhold such values).
+    """
+
+    __slots__ = ("_rows", "computed", "not_computed", "service", "views")
+
+    def __init__(
+        self, service: str, views: Sequence[ViewFeatures], rows: int, not_computed: tuple[str, ...] = ()
+    ) -> None:
+        self.service = service  # its id, with the version that answered: departure_delay@2
+        self.views = views  # one per item of the service, in its order
+        self.computed: ComputedFeatures | None = None  # the service's on-demand features, after those of its views
+        self.not_computed = not_computed  # their names, where there is no DuckDB to compute them
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def __repr__(self) -> str:
+        return f"<OnlineFeatures {self.service}: {self._rows} rows of {', '.join(self.names)}>"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for part in self._parts for name in part.names)
+
+    def to_dict(self) -> dict[str, list[Any]]:
+        """{feature: [value of each row]}."""
+        found: dict[str, list[Any]] = {}
+        for part in self._parts:
+            found.update(zip(part.names, part.lists(), strict=True))
+        return found
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One {feature: value} per row."""
+        names = self.names
+        return [dict(zip(names, row, strict=True)) for row in self.values]
+
+    def to_numpy(self) -> dict[str, Any]:
+        """{feature: array of N}, in the feature's own dtype; a masked array (numpy.ma) where values are missing."""
+        from feature_warehouse.wire.arrays import numpy_column
+
+        return {name: numpy_column(type_, values) for name, type_, values in self._typed()}
+
+    def to_arrow(self) -> Any:
+        """A pyarrow.Table of N rows, each feature in the type that it is registered with."""
+        from feature_warehouse.wire.arrays import arrow_column, arrow_table
+
+        return arrow_table(self.names, [arrow_column(type_, values) for _, type_, values in self._typed()])
+
+    def to_pandas(self) -> Any:
+        """A pandas frame on Arrow types."""
+        from feature_warehouse.wire.arrays import pandas_frame
+
+        return pandas_frame(self.to_arrow())
+
+    def _typed(self) -> Iterator[tuple[str, str, Sequence[Any]]]:
+        for part in self._parts:
+            yield from zip(part.names, part.types, part.sequences(), strict=True)
+
+    @property
+    def values(self) -> tuple[tuple[Any, ...], ...]:
+        """N rows x features."""
+        return self._by_row(part.lists() for part in self._parts)
+
+    @property
+    def statuses(self) -> tuple[tuple[str, ...], ...]:
+        """N rows x features."""
+        return self._by_row(part.statuses() for part in self._parts)
+
+    @property
+    def event_times(self) -> tuple[tuple[datetime | None, ...], ...]:
+        """N rows x features: when the stored value became true, in UTC, expired or not; None: nothing is stored."""
+        return self._by_row([part.event_times()] * len(part.names) for part in self._parts)
+
+    @property
+    def _parts(self) -> list[ViewFeatures | ComputedFeatures]:
+        return [*self.views, self.computed] if self.computed else [*self.views]
+
+    def _by_row(self, columns: Iterable[Iterable[list[Any]]]) -> tuple[tuple[Any, ...], ...]:
+        return tuple(zip(*(column for view in columns for column in view), strict=True))
+
+
+# --- what to fetch
+
+
+@dataclass(frozen=True, slots=True)
+class _Role:
+    """One way in which rows name an entity, and what is read of it by that name."""
+
+    entity: Entity
+    names: tuple[str, ...]  # what the rows call its join keys
+    fields: tuple[bytes, ...]
+    items: tuple[int, ...]  # of the service
+
+
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """What a read asks of one entity: all its keys, each once, and per role the key of each row.
+
+    -1: the row names none; None: row i has key i.
+    """
+
+    keys: Sequence[bytes]
+    fetches: range  # whose keys they are
+    rows: Sequence[Sequence[int] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPlan:
+    """What one read fetches: the markers first, then entities."""
+
+    rows: int
+    fetches: Sequence[Fetch]
+    entities: Sequence[_Keys]
+    request: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # {request value: one per row}
+
+
+def _engine(service: FeatureService, views: Mapping[str, FeatureView]) -> OnDemand | None:
+    """What computes the on-demand features; None where there are none, or no DuckDB to do it."""
+    if not service.on_demand:
+        return None
+    try:
+        from feature_warehouse.client.ondemand import OnDemand
+    except ImportError:
+        return None
+    return OnDemand(service, views)
+
+
+class ServicePlan:
+    """How one service is read from one namespace, as a registry declares it."""
+
+    def __init__(self, registry: Registry, service: FeatureService, namespace: str) -> None:
+        self.service = service
+        self.views = tuple(registry.views[item.view] for item in service.views)
+        self.namespace = namespace
+        fields = [field_name(view.name, view.version) for view in self.views]
+        versions = dict(zip(fields, self.views, strict=True))
+        self.fields, self._versions = tuple(versions), tuple(versions.values())  # each once, of all roles
+        self._seen: tuple[Sequence[bytes | None], Sequence[Marker]] = ([], [])
+        self._markers = Fetch([markers_key(namespace).encode()], tuple(f.encode() for f in (*self.fields, REVISION)))
+        self._entities = _roles(service, self.views)
+        self._items = _items(service, self.views)
+        self._engine = _engine(service, registry.views)
+        self._not_computed = () if self._engine else tuple(feature.name for feature in service.on_demand)
+
+    def plan(
+        self, entity_rows: Sequence[Mapping[str, object]], request: Mapping[str, object] = MappingProxyType({})
+    ) -> ReadPlan:
+        """What to fetch for N rows. ``request``: request values for all rows; those in the rows go first.
+
+        Raises RequestError, naming service and row, for missing or wrong keys and request values.
+        """
+        fetches, entities = [self._markers], []
+        for roles in self._entities:
+            made = [self._keys(role, entity_rows) for role in roles]
+            entities.append(_place(roles, made, fetches))
+        given = request_columns(self.service, entity_rows, request) if self._engine else {}
+        return ReadPlan(len(entity_rows), fetches, entities, given)
+
+    def compute(self, found: OnlineFeatures, plan: ReadPlan) -> None:
+        """Adds the on-demand features. Raises RequestError, naming feature and row, where an expression fails."""
+        engine = self._engine
+        if engine is not None:
+            columns = {**found.to_dict(), **plan.request}
+            values = engine.compute(columns, plan.rows)
+            types = tuple(feature.type for feature in self.service.on_demand)
+            found.computed = ComputedFeatures(engine.names, types, values, plan.rows)
+
+    def _keys(self, role: _Role, rows: Sequence[Mapping[str, object]]) -> list[bytes | None]:
+        try:
+            return entity_keys(self.namespace, role.entity, role.names, rows)
+        except (RequestError, LookupError, TypeError) as error:
+            for position, row in enumerate(rows):
+                self._check_row(position, row)
+            raise RequestError(f"{self.service.id}: the rows cannot be read: {error!r}", _A_MAPPING) from error
+
+    def _check_row(self, position: int, row: object) -> None:
+        """Raises RequestError for what is wrong with one row."""
+        where = f"{self.service.id}, row {position}"
+        if not isinstance(row, Mapping):
+            raise RequestError(f"{where}: {reprlib.repr(row)} ({type(row).__name__}) is no mapping", _A_MAPPING)
+        for item, view in zip(self.service.views, self.views, strict=True):
+            names = request_keys(item, view)
+            for name in names.values():
+                if name not in row:
+                    raise RequestError(
+                        f"{where}: '{name}' is missing (it finds {view.id})", f"give {', '.join(self.request_names)}"
+                    )
+            if all(row[name] is not None for name in names.values()):
+                try:
+                    entity_key(self.namespace, view.entity, {key: row[name] for key, name in names.items()})
+                except RequestError as error:
+                    raise RequestError(f"{where}: {error.message}", error.hint) from None
+
+    @property
+    def request_names(self) -> list[str]:
+        """What an entity row has to name, in the order of the service's views."""
+        items = zip(self.service.views, self.views, strict=True)
+        return list(dict.fromkeys(name for item, view in items for name in request_keys(item, view).values()))
+
+    def markers(self, texts: Sequence[bytes | None]) -> Sequence[Marker]:
+        """The markers of ``fields``, from what Redis holds; the same texts are read once.
+
+        Raises NamespaceError when a view was never synced, or not with all the features that the service reads.
+        """
+        seen, markers = self._seen
+        if seen != texts:
+            markers = [
+                self._checked(view, read_marker(field, text))
+                for field, text, view in zip(self.fields, texts, self._versions, strict=True)
+            ]
+            self._seen = texts, markers
+        return markers
+
+    def _checked(self, view: FeatureView, marker: Marker | None) -> Marker:
+        if marker is None or marker.as_of is None:
+            raise NamespaceError(
+                f"{self.service.id}: {view.id} was never completely synced into '{self.namespace}'", "run `syncer sync`"
+            )
+        read = {name for item in self.service.views if item.view == view.id for name in item.features}
+        for feature in view.numbered:
+            if feature.name in read and (feature.number or 0) > marker.complete_through:
+                raise NamespaceError(
+                    f"{self.service.id}: '{feature.name}' of {view.id} is registered, but not yet synced into "
+                    f"'{self.namespace}'",
+                    "run `syncer sync`",
+                )
+        return marker
+
+    def assemble(
+        self,
+        plan: ReadPlan,
+        values: Sequence[Values],
+        markers: Sequence[Marker],
+        now: Callable[[Marker], int],
+        on_stale: OnStale,
+    ) -> OnlineFeatures:
+        """The features of a read. ``values``: of the plan's fetches; ``markers``: of ``fields``.
+
+        ``now``: the instant that ttl and staleness of a view are judged by, in microseconds since the epoch. Raises
+        StoreError for a message that cannot be read, naming its key, and StaleError.
+        """
+        states = {field: (marker, now(marker)) for field, marker in zip(self.fields, markers, strict=True)}
+        found: dict[int, ViewFeatures] = {}
+        for roles, asked in zip(self._entities, plan.entities, strict=True):
+            stored: dict[str, _Stored] = {}
+            for role, rows in zip(roles, asked.rows, strict=True):
+                for position in role.items:
+                    item = self._items[position]
+                    marker, instant = states[item.field]
+                    kept = stored.get(item.field)
+                    if kept is None:
+                        messages = _messages(item.field_bytes, asked, plan.fetches, values)
+                        kept = stored[item.field] = self._decode(item, messages, asked.keys, instant)
+                    stale = self._is_stale(item, marker, instant, on_stale)
+                    columns = kept.columns
+                    if item.columns is not None:
+                        columns = Columns(columns.event_times, [columns.features[i] for i in item.columns])
+                    at = _through(rows, kept.stored)
+                    valid = at if kept.valid is kept.stored else _through(rows, kept.valid)
+                    withheld = stale and on_stale == "null"
+                    found[position] = ViewFeatures(item, marker, stale, withheld, plan.rows, columns, at, valid)
+        views = [found[position] for position in range(len(self._items))]
+        return OnlineFeatures(self.service.id, views, plan.rows, self._not_computed)
+
+    def _decode(self, item: ServiceItem, messages: Values, keys: Sequence[bytes], now: int) -> _Stored:
+        places: list[int] | None = None
+        there: Sequence[Any] = messages
+        if None in messages:
+            there = [message for message in messages if message is not None]
+            keys = [key for key, message in zip(keys, messages, strict=True) if message is not None]
+            count = iter(range(len(there)))
+            places = [-1 if message is None else next(count) for message in messages]
+        try:
+            columns = item.decoder.decode(there, keys)
+        except StoreError as error:
+            raise StoreError(f"{self.service.id}: {error.message}", error.hint) from error
+        times, ttl = columns.event_times, item.ttl
+        if ttl is None or not times or now - min(times) <= ttl:
+            return _Stored(columns, places, places)
+        rows = range(len(times)) if places is None else places
+        return _Stored(columns, places, [-1 if at < 0 or now - times[at] > ttl else at for at in rows])
+
+    def _is_stale(self, item: ServiceItem, marker: Marker, now: int, on_stale: OnStale) -> bool:
+        as_of = marker.as_of
+        assert as_of is not None  # _checked
+        if item.stale_age is None or now - microseconds(as_of) <= item.stale_age:
+            return False
+        if on_stale == "raise":
+            raise StaleError(
+                f"{self.service.id}: {item.view.id} was last synced at {as_of:%Y-%m-%dT%H:%M:%SZ}, which is longer ago "
+                f"than {STALE_FACTOR} times {item.view.expected_every}",
+                "see why `syncer sync` does not run; FeatureClient(on_stale='warn') serves what is there",
+            )
+        return True
+
+
+@dataclass(slots=True)
+class _Stored:
+    """A view's messages for the keys of an entity; per key its message, -1: none, as in ``ViewFeatures``."""
+
+    columns: Columns
+    stored: Sequence[int] | None
+    valid: Sequence[int] | None
+
+
+def _items(service: FeatureService, views: Sequence[FeatureView]) -> list[ServiceItem]:
+    read: dict[str, dict[str, None]] = {}
+    for each in service.views:
+        read.setdefault(each.view, {}).update(dict.fromkeys(each.features))
+    decoders = {view.id: BatchDecoder(view, list(read[view.id])) for view in views}
+    found = []
+    for each, view in zip(service.views, views, strict=True):
+        types = {feature.name: feature.type for feature in view.features}
+        all_read = list(read[view.id])
+        every = view.expected_every
+        found.append(
+            ServiceItem(
+                view=view,
+                field=field_name(view.name, view.version),
+                field_bytes=field_name(view.name, view.version).encode(),
+                names=tuple(each.prefix + name for name in each.features),
+                types=tuple(types[name] for name in each.features),
+                decoder=decoders[view.id],
+                columns=None if list(each.features) == all_read else tuple(map(all_read.index, each.features)),
+                ttl=None if view.ttl is None else view.ttl // _MICROSECOND,
+                stale_age=None if every is None else stale_age(every) // _MICROSECOND,
+            )
+        )
+    return found
+
+
+def _roles(service: FeatureService, views: Sequence[FeatureView]) -> list[list[_Role]]:
+    """The roles of each entity."""
+    items: dict[Entity, dict[tuple[str, ...], list[int]]] = {}
+    for position, (item, view) in enumerate(zip(service.views, views, strict=True)):
+        names = tuple(request_keys(item, view).values())
+        items.setdefault(view.entity, {}).setdefault(names, []).append(position)
+    fields = [field_name(view.name, view.version).encode() for view in views]
+    return [
+        [_Role(entity, names, tuple(dict.fromkeys(fields[i] for i in of)), tuple(of)) for names, of in roles.items()]
+        for entity, roles in items.items()
+    ]
+
+
+def _place(roles: Sequence[_Role], made: Sequence[Sequence[bytes | None]], fetches: list[Fetch]) -> _Keys:
+    """Adds what to fetch for one entity. ``made``: per role the key of each row."""
+    first = len(fetches)
+    if len(roles) == 1:
+        (keys,) = made
+        wanted: dict[Any, Any] = dict.fromkeys(keys)
+        if len(wanted) == len(keys) and None not in wanted:
+            fetches.append(Fetch(keys, roles[0].fields))  # type: ignore[arg-type]  # none of them is None
+            return _Keys(keys, range(first, first + 1), [None])  # type: ignore[arg-type]
+        wanted.pop(None, None)
+        fetches.append(Fetch(list(wanted), roles[0].fields))
+    else:
+        wanted = {}
+        for number, each in enumerate(made):
+            for key in each:
+                wanted[key] = wanted.get(key, 0) | 1 << number
+        wanted.pop(None, None)
+        by_fields: dict[tuple[bytes, ...], list[bytes]] = {}
+        for key, numbers in wanted.items():
+            every = (field for number, role in enumerate(roles) if numbers >> number & 1 for field in role.fields)
+            by_fields.setdefault(tuple(dict.fromkeys(every)), []).append(key)
+        fetches += [Fetch(keys, fields) for fields, keys in by_fields.items()]
+    place = {key: at for at, key in enumerate(wanted)}
+    return _Keys(list(wanted), range(first, len(fetches)), [[place.get(key, -1) for key in each] for each in made])
+
+
+def _messages(field: bytes, asked: _Keys, fetches: Sequence[Fetch], values: Sequence[Values]) -> Values:
+    """What each key has in ``field``; None where nothing is, or nobody asks."""
+    if len(asked.fetches) == 1:
+        (number,) = asked.fetches
+        fields = fetches[number].fields
+        return values[number][fields.index(field) :: len(fields)]
+    found: dict[bytes, bytes | None] = {}
+    for number in asked.fetches:
+        fields = fetches[number].fields
+        if field in fields:
+            found.update(zip(fetches[number].keys, values[number][fields.index(field) :: len(fields)], strict=True))
+    return [found.get(key) for key in asked.keys]
+
+
+def _through(rows: Sequence[int] | None, keys: Sequence[int] | None) -> Sequence[int] | None:
+    """Row to key to message: row to message."""
+    if rows is None or keys is None:
+        return keys if rows is None else rows
+    padded = [*keys, -1]
+    return [padded[at] for at in rows]
+
+
+def request_keys(item: ServiceView, view: FeatureView) -> dict[str, str]:
+    """{join key: what a row of the request calls it}."""
+    return {key.name: item.keys.get(key.name, key.name) for key in view.entity.join_keys}
+
+
+def find_service(services: Mapping[str, FeatureService], wanted: str) -> FeatureService:
+    """'departure_delay@1' -> that version of ``services``; 'departure_delay' -> the latest. Raises RequestError."""
+    if not isinstance(wanted, str):
+        raise RequestError(f"{wanted!r} ({type(wanted).__name__}) names no feature service", "give its name, a text")
+    named = [service for service in services.values() if wanted in (service.id, service.name)]
+    if not named:
+        close = difflib.get_close_matches(wanted, services, n=1)
+        raise RequestError(
+            f"there is no feature service '{wanted}'",
+            f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(sorted(services)) or 'none'}",
+        )
+    return max(named, key=lambda service: service.version)
+
+
+_A_MAPPING = (
+    "give one mapping per row: [{'origin': 'EWR', ...}]; of a pandas frame, frame.to_dict('records'), of an Arrow "
+    "table, table.to_pylist()"
+)

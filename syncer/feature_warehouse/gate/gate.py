@@ -1,0 +1,380 @@
+"""The gate between what a project says now and what models were trained on: ``register`` and ``check``.
+
+``register`` writes ``registry/``: registry.json, features.proto and the accepted SQL of each served view version, all
+reviewed like code. It builds them anew from what counted before the change (`accepted`), so that the same project gives
+the same files, whatever a merge has left of them. ``check`` writes nothing and finds all that ``register`` would do,
+refuse or complain of; CI runs it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from feature_warehouse.errors import (
+    DefinitionError,
+    ProjectError,
+    RefusedError,
+    RegistryError,
+    SyncerError,
+    ValueChangeError,
+)
+from feature_warehouse.gate.accepted import Accepted, accepted_before, accepted_here, sql_path
+from feature_warehouse.gate.judging import Judgement, in_words, judgements, retrain
+from feature_warehouse.gate.proof import Proof, prove
+from feature_warehouse.gate.services import changed_expressions, service_problems
+from feature_warehouse.gate.skew import Skew, Surroundings, find_skew
+from feature_warehouse.project.declarations import Declarations, read_declarations
+from feature_warehouse.project.definition import Definition, ProjectDefinitions, node_names, read_definitions
+from feature_warehouse.project.definition import to_text as definition_text
+from feature_warehouse.project.project import (
+    Project,
+    compile_feature_views,
+    forget_parsed,
+    parse_project,
+    remembers_parsed,
+)
+from feature_warehouse.registry.document import Fix, Registry, changes, refusals, taken_in, to_text
+from feature_warehouse.sql.changes import Change
+from feature_warehouse.warehouse.duckdb import open_warehouse
+from feature_warehouse.wire.decode import proto_text
+
+_REGISTER = "run `syncer register` and commit registry/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """What a project says now. ``manifest``: dbt's, from which the rest was read."""
+
+    folder: Path
+    manifest: Mapping[str, Any]
+    declarations: Declarations
+    definitions: ProjectDefinitions
+    skew: Skew
+
+
+def load_proposal(project: Project, target: str | None) -> Proposal:
+    """What the files of the project say, parsed and compiled just now. ``target``: as it was given.
+
+    Nothing is compiled where a declaration is wrong. No fault is believed that dbt finds in what it remembers of an
+    earlier parse. Raises ProjectError, mostly in dbt's words.
+    """
+    remembered = remembers_parsed(project)
+    try:
+        proposal = _loaded(project, target)
+    except ProjectError:
+        if not remembered:
+            raise
+    else:
+        if not remembered or not (proposal.declarations.problems or proposal.definitions.problems):
+            return proposal
+    forget_parsed(project)
+    return _loaded(project, target)
+
+
+def _loaded(project: Project, target: str | None) -> Proposal:
+    parsed = parse_project(project, target)
+    declarations = read_declarations(parsed.manifest)
+    definitions, skew = ProjectDefinitions(definitions={}, problems={}), Skew()
+    if not declarations.problems:
+        compiled = compile_feature_views(project, target, parsed)
+        definitions = read_definitions(compiled, declarations.views)
+        names = node_names(compiled)
+        surroundings = Surroundings(
+            retentions={names[id_]: kept for id_, kept in declarations.retentions.items()},
+            session_zone=project.session_zone,
+        )
+        skew = find_skew(definitions, declarations.views, surroundings)
+    return Proposal(
+        folder=project.folder,
+        manifest=parsed.manifest,
+        declarations=declarations,
+        definitions=definitions,
+        skew=skew,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registered:
+    """What ``register`` wrote; ``changes`` in words, [] when the registry already said the same.
+
+    ``retrain``: the services and exposures whose features got other values, by an accepted fix.
+    """
+
+    registry: Registry
+    changes: tuple[str, ...]
+    retrain: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """What ``check`` found: what must be mended, what will have to be one day, and what is good to know.
+
+    ``other_sql``: of the served views whose SQL is not as accepted, the accepted definition and the project's.
+    """
+
+    problems: tuple[SyncerError, ...]
+    warnings: tuple[SyncerError, ...] = ()
+    notes: tuple[str, ...] = ()
+    other_sql: Mapping[str, tuple[Definition, Definition]] = field(default_factory=dict)
+
+
+def register_project(
+    proposal: Proposal, *, against: str | None = None, accept_fix: str | None = None, today: date
+) -> Registered:
+    """Takes what the project says into its registry and writes it, judged against what counted before the change.
+
+    ``accept_fix``: the reason for which served features get other values under an old version all the same, recorded
+    with ``today``. Raises DefinitionError for the first declaration that is wrong and RefusedError, with all problems,
+    for changes that are refused; all files are then as before.
+    """
+    proposal.declarations.raise_first()
+    gate = _Gate(proposal, accepted_before(proposal.folder, proposal.declarations.project, against))
+    changed = gate.value_changes()
+    problems = [*gate.refused(), *gate.refused_expressions(), *proposal.skew.problems]
+    if accept_fix is None:
+        problems += map(gate.refused_values, changed)
+    if problems:
+        raise RefusedError(problems)
+    new: list[Fix] = []
+    if accept_fix is not None:
+        if not accept_fix.strip():
+            raise RegistryError("the reason of the fix is empty", '`--accept-fix "what was wrong"`')
+        new = [Fix(today, one.view, tuple(change.feature for change in one.changes), accept_fix) for one in changed]
+        if not new:
+            raise RegistryError(
+                "there is nothing to accept: no served feature gets other values", "leave out the reason"
+            )
+    registry = replace(gate.registry, fixes=tuple(sorted([*gate.registry.fixes, *new])))
+    files = gate.files(registry)
+    for path, text in files.items():
+        _write(proposal.folder / path, text)
+    for left in (proposal.folder / "registry" / "sql").glob("*.sql"):
+        if sql_path(left.stem) not in files:
+            left.unlink()
+    return Registered(
+        registry=registry,
+        changes=(*changes(gate.here.registry, registry), *gate.new_sql(), *map(_said, new)),
+        retrain=tuple(dict.fromkeys(one for fix in new for one in gate.retrain(fix.view, fix.features))),
+    )
+
+
+def check_project(proposal: Proposal, *, against: str | None = None, today: date) -> Checked:
+    """All that is wrong: declarations; then refused changes, versions past their date, files behind the project."""
+    declarations = proposal.declarations
+    if declarations.problems:
+        return Checked(problems=declarations.problems)  # what is declared wrongly is not in the registry
+    base = accepted_before(proposal.folder, declarations.project, against)
+    try:
+        gate = _Gate(proposal, base)
+    except RegistryError as problem:
+        return Checked(problems=(problem,))
+    late, warnings = gate.deprecated(today)
+    changed = gate.value_changes()
+    problems = [*gate.refused(), *gate.without_latest(), *map(gate.refused_values, changed), *late]
+    problems += [*gate.refused_expressions(), *proposal.skew.problems]
+    if gate.unreadable is not None:
+        problems.append(gate.unreadable)
+    elif not problems:
+        problems += (
+            RegistryError(f"the registry is behind the project: {change}", _REGISTER) for change in gate.behind()
+        )
+    warnings += [*gate.unknown_drafts(), *proposal.skew.warnings]
+    return Checked(
+        problems=tuple(problems),
+        warnings=tuple(warnings),
+        notes=tuple(gate.unread()),
+        other_sql={id_: (base.definitions[id_], proposal.definitions.definitions[id_]) for id_ in gate.judged},
+    )
+
+
+def prove_by_data(project: Project, proposal: Proposal, checked: Checked, now: datetime) -> list[Proof]:
+    """The served views whose SQL is not as accepted, computed both ways at one instant. Raises WarehouseError."""
+    if not checked.other_sql:
+        return []
+    with open_warehouse(project.database, project.settings) as warehouse:
+        warehouse.stand_at(now)
+        relations = proposal.definitions.relations
+        return [prove(warehouse, id_, was, new, relations) for id_, (was, new) in checked.other_sql.items()]
+
+
+class _Gate:
+    """A proposal beside what was accepted: ``base`` before the change, ``here`` by the working tree's registry."""
+
+    def __init__(self, proposal: Proposal, base: Accepted) -> None:
+        self.proposal, self.base = proposal, base
+        self.unreadable: RegistryError | None = None
+        project, self._views = proposal.declarations.project, proposal.declarations.feature_views
+        try:
+            self.here = accepted_here(proposal.folder, project)
+        except RegistryError as error:  # a merge has left it so: what it recorded beside the base's is lost
+            self.unreadable = error
+            self.here = Accepted(registry=Registry(project=project), definitions={})
+        self._judged = judgements(base, proposal.definitions)
+        self._since = self._judged if self.here == base else judgements(self.here, proposal.definitions)
+        registry = taken_in(base.registry, self._views, proposal.declarations.services)
+        self.registry = replace(registry, fixes=tuple(sorted({*base.registry.fixes, *self._kept_fixes()})))
+
+    def _kept_fixes(self) -> Iterator[Fix]:
+        """The fixes of this change that were accepted before, and still mend something."""
+        changed = {(one.view, change.feature) for one in self._judged for change in one.of("value change")}
+        for fix in set(self.here.registry.fixes) - set(self.base.registry.fixes):
+            if any((fix.view, feature) in changed for feature in fix.features):
+                yield fix
+
+    @property
+    def judged(self) -> list[str]:
+        return [judgement.view for judgement in self._judged]
+
+    def value_changes(self) -> list[Judgement]:
+        """What nobody has accepted: with the features alone whose values change."""
+        again = {(one.view, change.feature) for one in self._since for change in one.of("value change")}
+        accepted = {(fix.view, feature) for fix in self._kept_fixes() for feature in fix.features} - again
+        found = []
+        for one in self._judged:
+            changed = tuple(c for c in one.of("value change") if (one.view, c.feature) not in accepted)
+            if changed:
+                found.append(replace(one, changes=changed))
+        return found
+
+    def refused_values(self, judgement: Judgement) -> ValueChangeError:
+        """The sentence about a value change that nobody has accepted."""
+        what = in_words(judgement.changes).replace(": ", " would get other values: ", 1)
+        view = self._views[judgement.view]
+        features = [change.feature for change in judgement.changes]
+        return ValueChangeError(
+            f"{judgement.view}: {what}",
+            f"leave {judgement.view} as it is and add version {self._next_version(view.name)} beside it; if it mends a "
+            'fault, `syncer register --accept-fix "the reason"`',
+            judgement.diff,
+            self.retrain(judgement.view, features),
+        )
+
+    def _next_version(self, name: str) -> int:
+        known = [*self._views, *self.base.registry.views, *self.base.registry.retired_views]
+        return 1 + max(int(id_.rpartition(".v")[2]) for id_ in known if id_.rpartition(".v")[0] == name)
+
+    def retrain(self, view: str, features: Iterable[str]) -> list[str]:
+        registries = (self.base.registry, self.registry)
+        return retrain(view, features, registries, self.proposal.manifest, self.proposal.declarations.views[view])
+
+    def refused(self) -> list[SyncerError]:
+        """What no reason can make good: breaks of what readers rely on by name, and SQL that is not known."""
+        renamed = {key: name for one in self._judged for key, name in one.renamed.items()}
+        found = refusals(self.base.registry, self._views, self.proposal.declarations.services, renamed)
+        unknown = self.proposal.definitions.problems
+        return [
+            *found,
+            *(unknown[id_] for id_ in self.registry.views if id_ in unknown),
+        ]
+
+    def unknown_drafts(self) -> list[DefinitionError]:
+        """SQL that is not known, of views that nobody is served from."""
+        unknown = self.proposal.definitions.problems
+        return [problem for id_, problem in unknown.items() if id_ not in self.registry.views]
+
+    def refused_expressions(self) -> Iterator[SyncerError]:
+        """On-demand features that cannot be served as declared, or are not what models were trained with."""
+        services = self.proposal.declarations.services
+        yield from service_problems(services, self._views)
+        yield from changed_expressions(self.base.registry.services, services, self._views)
+
+    def without_latest(self) -> Iterator[DefinitionError]:
+        """The served views that nothing could be synced from."""
+        for id_ in self.registry.views:
+            declared = self.proposal.declarations.views[id_]
+            if declared.latest_relation is None:
+                yield DefinitionError(
+                    f"{declared.path}: {id_} is served but has no latest-value view",
+                    f"create models/{declared.latest_name}.sql with one line: {{{{ feature_warehouse.latest_values("
+                    f"ref('{declared.view.name}', v={declared.view.version})) }}}}",
+                )
+
+    def deprecated(self, today: date) -> tuple[list[SyncerError], list[SyncerError]]:
+        """The deprecated versions that services read: from their date on, and before it."""
+        late: list[SyncerError] = []
+        early: list[SyncerError] = []
+        for id_, view in self._views.items():
+            readers = self._readers(id_)
+            if view.deprecation_date is None or not readers:
+                continue
+            is_late = view.deprecation_date <= today
+            sentence = (
+                f"{id_} {'was' if is_late else 'will be'} given up on {view.deprecation_date}, and "
+                f"{', '.join(readers)} {'reads' if len(readers) == 1 else 'read'} it"
+            )
+            (late if is_late else early).append(
+                RegistryError(
+                    sentence, "train the model on a newer version of the view, in a new version of the service"
+                )
+            )
+        return late, early
+
+    def _readers(self, view: str) -> list[str]:
+        services = self.proposal.declarations.services
+        return [id_ for id_, service in sorted(services.items()) if any(read.view == view for read in service.views)]
+
+    def unread(self) -> Iterator[str]:
+        """The versions that are kept online for nobody."""
+        for id_ in self.registry.views:
+            if not self._readers(id_):
+                yield f"No service reads {id_}; its rows stay online until the version leaves the project."
+
+    def behind(self) -> list[str]:
+        """What ``register`` would write, in words."""
+        found = changes(self.here.registry, self.registry)
+        found += [
+            f"{sql_path(id_)} {'is missing' if id_ not in self.here.definitions else 'has other SQL'}"
+            for id_ in self.registry.views
+            if id_ not in self.here.definitions or any(self._since_of(id_, "value change", "schema break"))
+        ]
+        proto = self.proposal.folder / "registry" / "features.proto"
+        written = proto.read_text(encoding="utf-8") if proto.exists() else ""
+        if not found and written != proto_text(self.registry.views.values()):
+            found.append("registry/features.proto does not say what the registry says")
+        return found
+
+    def _since_of(self, view: str, *kinds: str) -> Iterator[Change]:
+        return (change for one in self._since if one.view == view for change in one.of(*kinds))
+
+    def new_sql(self) -> Iterator[str]:
+        """What becomes of the accepted SQL, in words."""
+        for id_ in self.registry.views:
+            was = self.here.definitions.get(id_)
+            if was is None:
+                yield f"{id_}: SQL accepted"
+            elif was != self.proposal.definitions.definitions[id_]:
+                since, before = (
+                    any(one.view == id_ and one.of("value change", "schema break") for one in judged)
+                    for judged in (self._since, self._judged)
+                )
+                again = since and not before and id_ in self.base.definitions
+                yield (
+                    f"{id_}: SQL accepted anew, "
+                    + ("as before the change" if again else "with other values" if since else "of the same values")
+                )
+
+    def files(self, registry: Registry) -> dict[str, str]:
+        """The registry's files, by their path from the project's folder."""
+        definitions = self.proposal.definitions.definitions
+        return {
+            "registry/registry.json": to_text(registry),
+            "registry/features.proto": proto_text(registry.views.values()),
+            **{sql_path(id_): definition_text(id_, definitions[id_]) for id_ in registry.views},
+        }
+
+
+def _said(fix: Fix) -> str:
+    return f"{fix.view}: fix of {', '.join(fix.features)} accepted: {fix.reason}"
+
+
+def _write(path: Path, text: str) -> None:
+    """Replaces the file as a whole, so that a reader never sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".new")
+    temporary.write_text(text, encoding="utf-8", newline="\n")
+    os.replace(temporary, path)

@@ -1,0 +1,139 @@
+"""The judgement of a change: what becomes of each served feature, and of the models that were trained on it.
+
+Compares what was accepted with the definitions that the project has now. Views whose SQL is the same letter by letter
+cost nothing; of the others ``sql.changes`` says what the change means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+from feature_warehouse.gate.accepted import Accepted
+from feature_warehouse.project.declarations import DeclaredView
+from feature_warehouse.project.definition import Definition, ProjectDefinitions
+from feature_warehouse.registry.document import Registry
+from feature_warehouse.registry.feature import FeatureService
+from feature_warehouse.sql.changes import Change, Definitions, diff, judge
+from feature_warehouse.sql.queries import Node
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """Of one view version whose SQL or columns are not as accepted.
+
+    changes: of the features that were served, in their order. diff: of the SQL, formatted; '' when no more than its
+    layout has changed.
+    """
+
+    view: str
+    changes: tuple[Change, ...]
+    diff: str
+
+    def of(self, *kinds: str) -> tuple[Change, ...]:
+        return tuple(change for change in self.changes if change.kind in kinds)
+
+    @property
+    def renamed(self) -> dict[tuple[str, str], str]:
+        """The new names of served features, by view id and old name."""
+        return {(self.view, change.feature): change.renamed for change in self.changes if change.renamed}
+
+
+def judgements(accepted: Accepted, project: ProjectDefinitions) -> list[Judgement]:
+    """Of the views that are served and are not as accepted."""
+    now = project.definitions
+    changed = [id_ for id_, was in accepted.definitions.items() if id_ in now and was != now[id_]]
+    before = _readers({id_: accepted.definitions[id_] for id_ in changed})
+    found = []
+    for id_ in changed:
+        was, served = accepted.definitions[id_], {feature.name for feature in accepted.registry.views[id_].features}
+        changes = _judged(was, before[id_], now[id_], project.read)
+        found.append(
+            Judgement(
+                view=id_,
+                changes=tuple(change for change in changes if change.feature in served),
+                diff=diff(before[id_], was.view, project.read, now[id_].view),
+            )
+        )
+    return found
+
+
+def compared(was: Definition, now: Definition) -> tuple[Change, ...]:
+    """What becomes of each feature of one view version from one definition to the other."""
+    return tuple(_judged(was, Definitions(was.nodes), now, Definitions(now.nodes)))
+
+
+def in_words(changes: Iterable[Change]) -> str:
+    """'spent_7d, payments_7d: window 7 days -> 14 days in `spending`; largest: ...'"""
+    features: dict[tuple[str, ...], list[str]] = {}
+    for change in changes:
+        features.setdefault((*change.reasons, *change.as_text), []).append(change.feature)
+    return "; ".join(f"{', '.join(names)}: {', '.join(reasons)}" for reasons, names in features.items())
+
+
+def _judged(was: Definition, before: Definitions, now: Definition, after: Definitions) -> Iterator[Change]:
+    ttl = f"ttl {_days(was.ttl)} -> {_days(now.ttl)}" if was.ttl != now.ttl else ""
+    for change in judge(before, was.view, after, now.view):
+        if ttl and change.kind in ("refactor", "value change"):
+            change = replace(change, kind="value change", reasons=(ttl, *change.reasons))
+        yield change
+
+
+def _days(ttl: timedelta | None) -> str:
+    return "none" if ttl is None else str(ttl).removesuffix(", 0:00:00")
+
+
+def _readers(definitions: Mapping[str, Definition]) -> dict[str, Definitions]:
+    """Definitions that agree about their nodes are read together, so that each node is read once."""
+    pools: list[dict[str, Node]] = []
+    pool_of: dict[str, dict[str, Node]] = {}
+    for id_, definition in definitions.items():
+        agree = (p for p in pools if all(p.get(name, node) == node for name, node in definition.nodes.items()))
+        pool = next(agree, None)
+        if pool is None:
+            pools.append(pool := {})
+        pool.update(definition.nodes)
+        pool_of[id_] = pool
+    made = {id(pool): Definitions(pool) for pool in pools}
+    return {id_: made[id(pool)] for id_, pool in pool_of.items()}
+
+
+# --- who is concerned -------------------------------------------------------------------------------------------------
+
+
+def retrain(
+    view: str,
+    features: Iterable[str],
+    registries: Iterable[Registry],
+    manifest: Mapping[str, Any],
+    declared: DeclaredView,
+) -> list[str]:
+    """The services that read one of the ``features``, then the exposures below the view, each with its owner."""
+    changed = set(features)
+    services: dict[str, FeatureService] = {}
+    for registry in registries:
+        services |= registry.services
+    found = [
+        f"{id_} ({service.owner or 'no owner'})"
+        for id_, service in sorted(services.items())
+        if any(read.view == view and changed & set(read.features) for read in service.views)
+    ]
+    return found + sorted(_exposures_below(manifest, declared.unique_id))
+
+
+def _exposures_below(manifest: Mapping[str, Any], unique_id: str) -> Iterator[str]:
+    """Exposures that are no feature services and depend on a node, over however many models."""
+    children: dict[str, list[str]] = {}
+    for id_, node in {**manifest["nodes"], **manifest["exposures"]}.items():
+        for above in node.get("depends_on", {}).get("nodes", ()):
+            children.setdefault(above, []).append(id_)
+    below = [unique_id]
+    for id_ in below:
+        below += [child for child in children.get(id_, ()) if child not in below]
+    for id_ in below:
+        exposure = manifest["exposures"].get(id_)
+        if exposure and "feature_service" not in (exposure["config"].get("meta") or {}):
+            owner = exposure["owner"].get("name") or exposure["owner"].get("email")
+            yield f"the {exposure['type']} {exposure['name']} ({owner or 'no owner'})"

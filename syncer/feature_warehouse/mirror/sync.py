@@ -1,0 +1,402 @@
+"""Sync: makes Redis equal to the latest-value views, and sends only what differs.
+
+The order keeps every moment explainable. First all rows are read and encoded, so that bad data stops a run before it
+writes. Then the run takes the lease of each view, finds out what is online (from what the last run remembered, or by
+reading Redis back), and compares; the guards look at all views before the first one is touched. Then, per view: its
+marker says ``open``, the differences are written, what vanished is removed, and its marker says ``done``. Readers are
+shown a changed registry last, when all that it names is there. docs/architecture.md argues why no fault in between
+leaves a wrong value that a ``done`` vouches for.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from itertools import chain
+from pathlib import Path
+from typing import Literal
+
+from feature_warehouse.errors import FencedError, StoppedError, StoreError, StoreNotReadyError, StoreUnavailableError
+from feature_warehouse.mirror.cluster import ClusterWriter
+from feature_warehouse.mirror.difference import Comparison, Difference
+from feature_warehouse.mirror.lease import Writer
+from feature_warehouse.mirror.namespace import (
+    check_contained,
+    check_owner,
+    check_server,
+    claim,
+    is_witnessed,
+    publish_registry,
+    read_markers,
+    unserved,
+    withdraw,
+)
+from feature_warehouse.mirror.patience import Patience
+from feature_warehouse.mirror.planning import Planned, Planner, Terms
+from feature_warehouse.mirror.state import StateFolder, workspace
+from feature_warehouse.project.declarations import DeclaredView
+from feature_warehouse.registry.document import Registry, from_document
+from feature_warehouse.registry.feature import view_id
+from feature_warehouse.store.store import Store
+from feature_warehouse.warehouse.duckdb import Latest, Warehouse
+from feature_warehouse.warehouse.spool import Spool
+from feature_warehouse.wire.encode import Encoded, Encoder, Removed, Rows
+from feature_warehouse.wire.keyspace import served_key, split_field
+from feature_warehouse.wire.marker import Marker
+
+logger = logging.getLogger(__name__)
+
+#: Rows in one transaction, and bytes where messages are long: Redis executes nothing else in the meantime.
+TRANSACTION_ROWS = 1_024
+TRANSACTION_BYTES = 1 << 20
+
+#: Seconds that replicas have to follow.
+REPLICA_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instant:
+    """The "now" of a run; ``clock`` is fixed when it was given instead of read off a clock."""
+
+    as_of: datetime
+    clock: Literal["real", "fixed"]
+
+
+_USUAL = Terms()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewSynced:
+    """What one run did to one feature view version."""
+
+    view: str  # its id
+    rows: int  # in the warehouse, and now online
+    written: int  # entities whose message was sent
+    removed: int  # entities whose field was removed
+    bytes: int  # sent, protocol included
+    seconds: float
+    read_back: str | None  # why Redis was read back; None: the last run's memory was enough
+    newest_available_at: datetime | None = None  # of the view's history; None: it is empty, or the view is retired
+    longest: int = 0  # message, in bytes
+
+
+def sync(
+    registry: Registry,
+    declared: Mapping[str, DeclaredView],
+    open_warehouse: AbstractContextManager[Warehouse],
+    store: Store,
+    *,
+    namespace: str,
+    target: str,
+    instant: Instant,
+    select: Collection[str] | None = None,
+    remember: Path | None = None,
+    terms: Terms = _USUAL,
+    progress: Callable[[Planned, int, int], None] = lambda planned, rows, size: None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Iterator[ViewSynced]:
+    """Mirrors the registry's views (``select``: only these ids) into ``namespace``; yields one record per view.
+
+    ``declared``: where each view is in the warehouse, by view id. ``remember``: the folder of states. ``progress`` is
+    called with the rows and bytes of each acknowledged transaction. Once ``stopped`` says so, the transaction on its
+    way is finished, what was done is remembered, and StoppedError is raised. Raises NamespaceError when the namespace
+    belongs to another project or target, RegistryError when it shows what ``registry`` lacks, WarehouseError and
+    DataError, all before anything is written; and StoreError.
+    """
+    document, markers = _first_look(store, namespace, registry.project, target, terms, stopped)
+    check_contained(document, registry, namespace)
+    with workspace(remember) as folder, Comparison(folder) as comparison:
+        latest = _latest(registry, declared, open_warehouse, namespace, instant, select, folder, terms)
+        states = _states(remember, namespace, store)
+        run = _Run(Planner(store, namespace, terms, folder, comparison, states, stopped), instant, progress)
+        if document is None:
+            document = run.patience().insist(lambda: claim(store, namespace, registry, target))
+        yield from run.mirror(latest, markers)
+        run.patience().insist(lambda: publish_registry(store, namespace, registry, target, document))
+        if select is None:
+            yield from run.mirror(dict.fromkeys(unserved(markers, registry)), markers)
+
+
+def plan(
+    registry: Registry,
+    declared: Mapping[str, DeclaredView],
+    open_warehouse: AbstractContextManager[Warehouse],
+    store: Store,
+    *,
+    namespace: str,
+    target: str,
+    instant: Instant,
+    select: Collection[str] | None = None,
+    remember: Path | None = None,
+    terms: Terms = _USUAL,
+) -> list[Planned]:
+    """What ``sync`` would do now; nothing of it is done, and the spools are gone again. Raises as ``sync`` does."""
+    document, markers = _first_look(store, namespace, registry.project, target, terms)
+    check_contained(document, registry, namespace)
+    with workspace(remember) as folder, Comparison(folder) as comparison:
+        latest = _latest(registry, declared, open_warehouse, namespace, instant, select, folder, terms)
+        planner = Planner(store, namespace, terms, folder, comparison, _states(remember, namespace, store))
+        wanted: dict[str, Latest | None] = {**latest}
+        if select is None:
+            wanted |= dict.fromkeys(unserved(markers, registry))
+        return planner.plan({field: (view, markers.get(field)) for field, view in wanted.items()})
+
+
+def drop(
+    store: Store,
+    *,
+    namespace: str,
+    project: str,
+    target: str,
+    remember: Path | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+    really: bool = True,
+) -> Iterator[ViewSynced]:
+    """Removes all that was synced into ``namespace``, the logs of what was served, then its markers and its registry.
+
+    Yields as ``sync`` does. Of entities only fields that a marker names are removed: what others keep under keys of the
+    same names stays. Not ``really``: only yields what would be removed. Raises as ``sync`` does.
+    """
+    document, markers = _first_look(store, namespace, project, target, _USUAL, stopped)
+    if document is None:
+        return
+    instant = Instant(as_of=datetime.now(timezone.utc), clock="real")
+    with workspace(remember) as folder, Comparison(folder) as comparison:
+        planner = Planner(store, namespace, _USUAL, folder, comparison, _states(remember, namespace, store), stopped)
+        if not really:
+            for each in planner.plan({field: (None, marker) for field, marker in sorted(markers.items())}):
+                yield ViewSynced(
+                    view=each.view,
+                    rows=0,
+                    written=0,
+                    removed=each.difference.removals.rows,
+                    bytes=0,
+                    seconds=0.0,
+                    read_back=each.read_back,
+                )
+            return
+        run = _Run(planner, instant)
+        yield from run.mirror(dict.fromkeys(sorted(markers)), markers)
+    for service in from_document(document).services:
+        store.remove(served_key(namespace, service))
+    Patience(_USUAL.deadline, stopped).insist(lambda: withdraw(store, namespace, document))
+
+
+def _first_look(
+    store: Store,
+    namespace: str,
+    project: str,
+    target: str,
+    terms: Terms,
+    stopped: Callable[[], bool] = lambda: False,
+) -> tuple[bytes | None, dict[str, Marker]]:
+    """The registry document and the markers of a namespace that is ours or nobody's, on a server that may be written.
+
+    Waits for a Redis that is there and not ready yet; where nobody is, that is said at once.
+    """
+
+    def look() -> tuple[bytes | None, dict[str, Marker]]:
+        document = check_owner(store, namespace, project, target)
+        check_server(store, allow_eviction=terms.allow_eviction)
+        return document, read_markers(store, namespace)
+
+    return Patience(terms.deadline, stopped).insist(look, on=StoreNotReadyError)
+
+
+def _latest(
+    registry: Registry,
+    declared: Mapping[str, DeclaredView],
+    open_warehouse: AbstractContextManager[Warehouse],
+    namespace: str,
+    instant: Instant,
+    select: Collection[str] | None,
+    folder: Path,
+    terms: Terms,
+) -> dict[str, Latest]:
+    """By field, what each of the chosen views should hold online."""
+    chosen = [view for id_, view in registry.views.items() if select is None or id_ in select]
+    with open_warehouse as warehouse:
+        found = [
+            warehouse.spool(declared[view.id], Encoder(namespace, view), instant.as_of, folder, terms.allow_empty)
+            for view in chosen
+        ]
+    return {latest.field: latest for latest in found}
+
+
+def _states(remember: Path | None, namespace: str, store: Store) -> StateFolder | None:
+    return StateFolder(remember, namespace, store.address) if remember and remember.is_dir() else None
+
+
+@dataclass(slots=True)
+class _Run:
+    """One run over one namespace."""
+
+    planner: Planner
+    instant: Instant
+    progress: Callable[[Planned, int, int], None] = lambda planned, rows, size: None
+
+    @property
+    def store(self) -> Store:
+        return self.planner.store
+
+    @property
+    def namespace(self) -> str:
+        return self.planner.namespace
+
+    @property
+    def terms(self) -> Terms:
+        return self.planner.terms
+
+    @property
+    def stopped(self) -> Callable[[], bool]:
+        return self.planner.stopped
+
+    def patience(self) -> Patience:
+        return Patience(self.terms.deadline, self.stopped)
+
+    def mirror(self, wanted: Mapping[str, Latest | None], seen: Mapping[str, Marker]) -> Iterator[ViewSynced]:
+        """Mirrors fields; None empties one. After a lost connection, goes on with what is left until the deadline."""
+        left, tokens, patience, loss = dict(wanted), list[str](), self.patience(), self.patience()
+        while left:
+            try:
+                with self._writer()(self.store, self.namespace, tokens, self.stopped) as writer:
+                    tokens.append(writer.token)
+                    for planned in self._plan_under(writer, left, seen):
+                        if self.stopped():
+                            raise StoppedError(f"stopped before {planned.view}", "run `syncer sync` again")
+                        yield self._apply(writer, planned)
+                        del left[planned.field]
+                        patience = self.patience()
+                if not left:
+                    left = self._lost(wanted, seen, tokens)
+            except (StoreUnavailableError, FencedError) as error:
+                # What was on its way is unknown now, and Redis may have lost rows: begin again, from what it holds.
+                patience.bear(error)
+            else:
+                if left:
+                    loss.bear(self._losing(left))
+
+    def _losing(self, fields: Collection[str]) -> StoreError:
+        views = ", ".join(view_id(*split_field(field)) for field in fields)
+        return StoreError(
+            f"Redis at {self.store.address} loses what is written: {views}",
+            "does it evict keys, or does something empty it?",
+        )
+
+    def _writer(self) -> type[Writer]:
+        return ClusterWriter if self.store.is_cluster else Writer
+
+    def _lost(
+        self, wanted: Mapping[str, Latest | None], seen: Mapping[str, Marker], tokens: Collection[str]
+    ) -> dict[str, Latest | None]:
+        """What this run has done and Redis has lost again meanwhile: its markers are gone, or as they were before."""
+        now = read_markers(self.store, self.namespace)
+        return {
+            field: latest
+            for field, latest in wanted.items()
+            if latest
+            and (
+                (marker := now.get(field)) is None
+                or (field in seen and marker.token == seen[field].token)
+                or (marker.token in tokens and not is_witnessed(self.store, self.namespace, field, marker))
+            )
+        }
+
+    def _plan_under(
+        self, writer: Writer, wanted: Mapping[str, Latest | None], seen: Mapping[str, Marker]
+    ) -> list[Planned]:
+        held = {}
+        for field, latest in wanted.items():
+            before = seen.get(field)
+            held[field] = latest, writer.acquire(field, [before.token] if before else [])
+        with writer.keep():
+            found = self.planner.plan(held)
+        writer.check()
+        return found
+
+    def _apply(self, writer: Writer, planned: Planned) -> ViewSynced:
+        started = time.monotonic()
+        field, todo, latest = planned.field, planned.difference, planned.latest
+        changes = todo.writes.rows + todo.removals.rows
+        if changes:
+            opened = replace(planned.before or Marker(entity=planned.entity), state="open", token=writer.token)
+            writer.mark(field, opened)
+        rows = size = 0
+        for portion_rows, portion_size in writer.send(field, self._portions(field, todo)):
+            rows, size = rows + portion_rows, size + portion_size
+            self.progress(planned, rows, size)
+        if rows < changes:
+            written = min(rows, todo.writes.rows)
+            self._save(
+                planned, writer.token, self.planner.comparison.overlay(planned.online, todo, written, rows - written)
+            )
+            raise StoppedError(
+                f"stopped in {planned.view} after {rows:,} of {changes:,} changes",
+                "the next `syncer sync` goes on there",
+            )
+        if self.terms.wait_replicas:
+            writer.wait_for_replicas(self.terms.wait_replicas, REPLICA_SECONDS)
+        if latest is None:
+            writer.mark(field, None, release=True)
+        else:
+            complete = Marker(
+                state="done",
+                token=writer.token,
+                entity=planned.entity,
+                as_of=self.instant.as_of,
+                clock=self.instant.clock,
+                newest_available_at=latest.newest_available_at,
+                rows=planned.rows,
+                key_bytes=latest.spool.key_bytes,
+                message_bytes=latest.spool.bytes - latest.spool.key_bytes,
+                complete_through=latest.view.highest_number,
+            )
+            writer.mark(field, complete, release=True)
+            self._save(planned, writer.token, latest.spool)
+        return ViewSynced(
+            view=planned.view,
+            rows=planned.rows,
+            written=todo.writes.rows,
+            removed=todo.removals.rows,
+            bytes=size,
+            seconds=time.monotonic() - started,
+            read_back=planned.read_back,
+            newest_available_at=latest.newest_available_at if latest else None,
+            longest=planned.longest,
+        )
+
+    def _portions(self, field: str, todo: Difference) -> Iterator[Rows]:
+        """The changes in transactions, writes first, no faster than the terms allow; an end when told to stop."""
+        rows, pause, due = TRANSACTION_ROWS, 0.0, time.monotonic()
+        if self.terms.max_rows_per_second:
+            rows, pause = min(rows, self.terms.max_rows_per_second // 10 + 1), 1 / self.terms.max_rows_per_second
+        name = field.encode()
+        writes: Iterator[Rows] = (
+            portion
+            for batch in todo.writes.batches()
+            for portion in Encoded(keys=batch.column(0), field=name, messages=batch.column(1)).portions(
+                rows, TRANSACTION_BYTES
+            )
+        )
+        removals: Iterator[Rows] = (
+            portion
+            for batch in todo.removals.batches()
+            for portion in Removed(keys=batch.column(0), field=name).portions(rows)
+        )
+        for portion in chain(writes, removals):
+            if self.stopped():
+                return
+            time.sleep(max(0.0, due - time.monotonic()))
+            due = max(due, time.monotonic()) + portion.rows * pause
+            yield portion
+
+    def _save(self, planned: Planned, token: str, online: Spool) -> None:
+        if self.planner.states and planned.server:
+            try:
+                self.planner.states.save(planned.view, token, planned.server, online)
+            except OSError as error:
+                logger.warning("%s: nothing is remembered: %s", planned.view, error.strerror or error)

@@ -1,0 +1,139 @@
+"""Status: the freshness of every feature view, from the warehouse, from Redis, and from dbt's last run; and its cost.
+
+Looks, and changes nothing. Each half is looked at by itself: where the DuckDB file is held by a dbt run, or Redis is
+away, the other half is still told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from feature_warehouse.errors import NamespaceError, StoreError, SyncerError, WarehouseError, WarehouseLockedError
+from feature_warehouse.mirror.namespace import check_owner, read_markers, server_memory, unserved
+from feature_warehouse.monitoring.freshness import Freshness, Offline, Online, judge
+from feature_warehouse.project.declarations import DeclaredView
+from feature_warehouse.project.runs import ModelRun
+from feature_warehouse.registry.document import Registry
+from feature_warehouse.store.store import Store
+from feature_warehouse.warehouse.duckdb import Warehouse
+from feature_warehouse.wire.cost import Memory, Size, ViewCost, costs
+from feature_warehouse.wire.keyspace import field_name
+from feature_warehouse.wire.marker import Marker
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """All feature views at one instant, by id; and why a half is unknown, where it is."""
+
+    now: datetime
+    stands: bool  # `now` is where the project's clock stands: no age grows, and a scheduler that ends does not show
+    views: tuple[Freshness, ...]
+    markers: Mapping[str, Marker]  # by field; {} where Redis is unknown
+    costs: tuple[ViewCost, ...]  # of what is online
+    retired: tuple[str, ...]  # fields that are online and that the registry no longer has
+    offline_unknown: SyncerError | None
+    online_unknown: SyncerError | None
+
+    @property
+    def stale(self) -> tuple[Freshness, ...]:
+        return tuple(view for view in self.views if view.state == "stale")
+
+    @property
+    def healthy(self) -> bool:
+        """Nothing is stale, and all could be judged but for a warehouse that is being written to: that passes."""
+        locked = isinstance(self.offline_unknown, WarehouseLockedError)
+        judged = self.online_unknown is None and (locked or all(view.offline is not None for view in self.views))
+        return judged and not self.stale
+
+
+def status(
+    registry: Registry,
+    declared: Mapping[str, DeclaredView],
+    open_warehouse: AbstractContextManager[Warehouse],
+    store: Store,
+    *,
+    namespace: str,
+    target: str,
+    now: datetime,
+    stands: bool,
+    runs: Mapping[str, ModelRun],
+) -> Status:
+    """The status of all ``declared`` views at ``now``; ``stands``: of a clock that stands there; ``runs``: dbt's last,
+    by unique id.
+
+    Raises NamespaceError when the namespace belongs to another project or target.
+    """
+    offline, offline_unknown = _offline(declared, open_warehouse, now)
+    markers, memory, online_unknown = _online(store, namespace, registry.project, target)
+    real_now = datetime.now(timezone.utc)
+    views = tuple(
+        judge(
+            each.view,
+            served=id_ in registry.views,
+            built=runs.get(each.unique_id),
+            offline=offline.get(id_),
+            online=None
+            if markers is None
+            else Online(marker=markers.get(field_name(each.view.name, each.view.version))),
+            now=now,
+            real_now=real_now,
+        )
+        for id_, each in sorted(declared.items())
+    )
+    return Status(
+        now=now,
+        stands=stands,
+        views=views,
+        markers=markers or {},
+        costs=tuple(costs(registry, _sizes(registry, markers or {}), memory)),
+        retired=tuple(unserved(markers or {}, registry)),
+        offline_unknown=offline_unknown,
+        online_unknown=online_unknown,
+    )
+
+
+def _field(declared: DeclaredView) -> str:
+    return field_name(declared.view.name, declared.view.version)
+
+
+def _offline(
+    declared: Mapping[str, DeclaredView], open_warehouse: AbstractContextManager[Warehouse], now: datetime
+) -> tuple[dict[str, Offline], SyncerError | None]:
+    """The warehouse's half of each view that can be read; and the first error of those that cannot."""
+    found: dict[str, Offline] = {}
+    unknown: SyncerError | None = None
+    try:
+        with open_warehouse as warehouse:
+            for id_, each in declared.items():
+                try:
+                    found[id_] = Offline(newest_available_at=warehouse.newest_available_at(each, now))
+                except WarehouseError as error:
+                    unknown = unknown or error
+    except WarehouseError as error:
+        unknown = error
+    return found, unknown
+
+
+def _online(
+    store: Store, namespace: str, project: str, target: str
+) -> tuple[dict[str, Marker] | None, Memory, SyncerError | None]:
+    try:
+        check_owner(store, namespace, project, target)
+        return read_markers(store, namespace), server_memory(store), None
+    except NamespaceError:
+        raise
+    except StoreError as error:
+        return None, Memory(), error
+
+
+def _sizes(registry: Registry, markers: Mapping[str, Marker]) -> dict[str, Size]:
+    """What is online of each view, by id, as its last complete sync left it."""
+    found = ((id_, markers.get(field_name(view.name, view.version))) for id_, view in registry.views.items())
+    return {
+        id_: Size(rows=marker.rows, key_bytes=marker.key_bytes, message_bytes=marker.message_bytes)
+        for id_, marker in found
+        if marker and marker.as_of
+    }

@@ -1,0 +1,122 @@
+"""dbt's manifest as a file: reading it, and whether it still speaks of this project and this target.
+
+Knows dbt's manifest (schema v12: nodes, versions, exposures). Reads no profile and calls no dbt. What the project
+declares for us in it, `declarations` knows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from feature_warehouse.errors import ProjectError, RequestError, StaleManifestError, closest
+from feature_warehouse.registry.feature import view_id
+
+#: The parts of a manifest that are read here.
+_SECTIONS = {"metadata", "nodes", "exposures", "macros", "disabled"}
+
+
+def load_manifest(path: Path) -> dict[str, Any]:
+    """The manifest as dbt wrote it. Raises ProjectError when it is missing or is none."""
+    try:
+        manifest: Any = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise ProjectError(f"there is no manifest at {path}", "run `dbt parse` or `dbt build` in the project") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ProjectError(f"{path} is not a manifest: {error}", "run `dbt parse` to write it anew") from error
+    complete = isinstance(manifest, dict) and manifest.keys() >= _SECTIONS
+    if not complete or "generated_at" not in manifest["metadata"]:
+        raise ProjectError(f"{path} is not a manifest of dbt", "run `dbt parse` to write it anew")
+    return dict(manifest)
+
+
+def find_relation(manifest: Mapping[str, Any], model: str) -> str:
+    """The relation of a model, seed or snapshot, by name: 'departures', or 'departures.v2' where it has versions.
+
+    Without its version the latest is meant, as in ``ref``. Raises RequestError.
+    """
+    found: dict[str, str | None] = {}
+    for node in manifest["nodes"].values():
+        if node["resource_type"] in ("model", "seed", "snapshot"):
+            if node.get("version") in (None, node.get("latest_version")):
+                found[node["name"]] = node["relation_name"]
+            if node.get("version") is not None:
+                found[f"{node['name']}.v{node['version']}"] = node["relation_name"]
+    if model not in found:
+        raise RequestError(
+            f"there is no model '{model}' in the project", closest(model, found, "SQL has more than one word; models")
+        )
+    relation = found[model]
+    if relation is None:
+        raise RequestError(f"the model '{model}' is ephemeral, so the warehouse does not have it", "make it a view")
+    return relation
+
+
+def check_fresh(manifest: dict[str, Any], folder: Path, source_paths: Iterable[Path]) -> None:
+    """Raises StaleManifestError, naming a file, when the project in ``folder`` has changed since the manifest was made.
+
+    A SQL file counts as changed when its text does; of other files dbt keeps no digest, there the time decides.
+    """
+    made = datetime.fromisoformat(manifest["metadata"]["generated_at"].replace("Z", "+00:00")).timestamp()
+    project = manifest["metadata"]["project_name"]
+    sections = [*(manifest[name].values() for name in ("nodes", "exposures", "macros")), *manifest["disabled"].values()]
+    nodes = [node for section in sections for node in section if node["package_name"] == project]
+    for path in sorted({path for node in nodes for path in (node["original_file_path"], yaml_path(node))}):
+        if not (folder / path).exists():
+            raise _stale(path, "is gone")
+    models = {
+        node["original_file_path"]: node["checksum"]["checksum"] for node in nodes if node["resource_type"] == "model"
+    }
+    files = [folder / "dbt_project.yml"]
+    for root in source_paths:
+        files += (file for file in root.rglob("*") if file.suffix in (".sql", ".py", ".yml", ".yaml"))
+    for file in sorted(files):
+        if file.is_file() and file.stat().st_mtime > made:
+            path = str(file.relative_to(folder))
+            if path not in models or _dbt_checksum(file) != models[path]:
+                raise _stale(path, "has changed")
+
+
+def check_target(manifest: dict[str, Any], target: str, catalog: str, schema: str) -> None:
+    """Raises ProjectError when the manifest was made for another target: its relations are then elsewhere."""
+    for node in in_order(manifest["nodes"].values()):
+        if "feature_view" not in node["config"].get("meta", {}):
+            continue
+        # A schema of the model's own stands after the target's, or alone where a project overrides dbt's macro for it.
+        own_catalog, own_schema = node["config"].get("database"), node["config"].get("schema")
+        schemas = {own_schema, f"{schema}_{own_schema}"} if own_schema else {schema}
+        if node["database"] != (own_catalog or catalog) or node["schema"] not in schemas:
+            raise ProjectError(
+                f"the manifest was made for another target: {view_id(node['name'], node['version'])} is "
+                f'{node["relation_name"]}, but the target \'{target}\' means "{catalog}"."{schema}"',
+                f"run `dbt parse --target {target}`, then try again",
+            )
+
+
+def _stale(path: str, what: str) -> StaleManifestError:
+    return StaleManifestError(
+        f"the manifest is older than the project: {path} {what}", "run `dbt parse` or `dbt build`, then try again"
+    )
+
+
+def _dbt_checksum(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes().decode(errors="replace").strip().encode()).hexdigest()
+
+
+def yaml_path(node: dict[str, Any]) -> str:
+    path: str = node.get("patch_path") or node["original_file_path"]
+    return path.split("://")[-1]
+
+
+def in_order(nodes: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """By file and name: dbt lists them as the file system does, differently from machine to machine."""
+    return sorted(nodes, key=lambda node: (yaml_path(node), node["unique_id"]))
+
+
+def place_of(node: dict[str, Any]) -> str:
+    name = node["name"] if node.get("version") is None else view_id(node["name"], node["version"])
+    return f"{yaml_path(node)}: {name}"

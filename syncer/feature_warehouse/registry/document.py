@@ -1,0 +1,405 @@
+"""The registry: which features are served, under which field numbers, and what will never be used again.
+
+Knows ``registry/registry.json`` (reviewed like code), how a project's declarations enter it, and the same content as
+the ``#registry`` document in Redis. Field numbers are given when a service first reads a feature; within a view version
+the set only grows. Knows no dbt and no Redis; the reading client uses it too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from feature_warehouse.errors import NamespaceError, RegistryError, SyncerError
+from feature_warehouse.registry.feature import (
+    Entity,
+    Feature,
+    FeatureService,
+    FeatureView,
+    JoinKey,
+    OnDemandFeature,
+    ServiceView,
+)
+from feature_warehouse.registry.signature import breaks
+
+FORMAT = 1
+
+_DOCUMENT = "the registry document in Redis"
+_MEND_DOCUMENT = "delete the key <namespace>:#registry and run `syncer sync`, or choose another namespace"
+
+_T = TypeVar("_T")
+
+#: Field 1 of every message is the event time.
+FIRST_NUMBER = 2
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Fix:
+    """Values of a served view version that were changed without a new one, on purpose."""
+
+    on: date
+    view: str
+    features: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """What is served: views with their numbered features only, services, and the ids that will not come back.
+
+    ``fixes`` stand in the file alone; readers of the document in Redis have no use for them.
+    """
+
+    project: str
+    views: Mapping[str, FeatureView] = field(default_factory=dict)  # by view id
+    services: Mapping[str, FeatureService] = field(default_factory=dict)  # by service id
+    retired_views: frozenset[str] = frozenset()
+    retired_services: frozenset[str] = frozenset()
+    fixes: tuple[Fix, ...] = ()
+
+
+# --- how declarations enter -------------------------------------------------------------------------------------------
+
+
+def register(
+    registry: Registry, views: Mapping[str, FeatureView], services: Mapping[str, FeatureService]
+) -> tuple[Registry, list[str]]:
+    """The registry with the project's ``views`` and ``services`` taken in, and the changes in words ([]: none).
+
+    Raises RegistryError, naming every refusal, when a served feature or a used number would change its meaning; the
+    registry given stays as it was.
+    """
+    refused = refusals(registry, views, services)
+    if refused:
+        raise RegistryError("; ".join(error.message for error in refused), f"{_REGISTER}: {refused[0].hint}")
+    after = taken_in(registry, views, services)
+    return after, changes(registry, after)
+
+
+_NEW_VERSION = "leave the served version as it is and add a new version beside it (`versions: [{v: ...}]`)"
+_NEW_SERVICE = (
+    "leave what the service gave and asked for as it is; or declare a new version of the service beside it, in another "
+    "exposure"
+)
+_NEXT_NUMBER = "give it the next version number"
+_REGISTER = "`syncer register` takes what the main branch does not have yet; what it has stays"
+
+
+def refusals(
+    registry: Registry,
+    views: Mapping[str, FeatureView],
+    services: Mapping[str, FeatureService],
+    renamed: Mapping[tuple[str, str], str] | None = None,
+) -> list[RegistryError]:
+    """Why the registry cannot take the project's declarations in; [] when it can.
+
+    ``renamed``: the new names of features, by view id and old name, where somebody knows them.
+    """
+    return [*_refused_views(registry, views, services, renamed or {}), *_refused_services(registry, views, services)]
+
+
+def taken_in(registry: Registry, views: Mapping[str, FeatureView], services: Mapping[str, FeatureService]) -> Registry:
+    """The registry with declarations that it does not refuse."""
+    kept: dict[str, FeatureView] = {}
+    for id_, declared in sorted(views.items()):
+        view = _numbered(declared, registry.views.get(id_), services.values())
+        if view.features:
+            kept[id_] = view
+    return Registry(
+        project=registry.project,
+        views=kept,
+        services=dict(sorted(services.items())),
+        retired_views=registry.retired_views | (registry.views.keys() - kept.keys()),
+        retired_services=registry.retired_services | (registry.services.keys() - services.keys()),
+        fixes=registry.fixes,
+    )
+
+
+def changes(before: Registry, after: Registry) -> list[str]:
+    """What is another one in ``after``, in words."""
+    return [*_view_changes(before, after), *_service_changes(before, after)]
+
+
+def missing(registry: Registry, published: Registry) -> list[str]:
+    """What was published and is not in ``registry``, not even as retired, a phrase each; [] when it has all of it."""
+    lost = [id_ for id_ in published.views if id_ not in registry.views and id_ not in registry.retired_views]
+    for id_ in published.views.keys() & registry.views.keys():
+        numbers = {(feature.name, feature.type): feature.number for feature in registry.views[id_].features}
+        lost += [
+            f"{id_}: {feature.name} {feature.type} as field {feature.number}"
+            for feature in published.views[id_].features
+            if numbers.get((feature.name, feature.type)) != feature.number
+        ]
+    lost += [f"the retirement of {id_}" for id_ in published.retired_views - registry.retired_views]
+    services = registry.services.keys() | registry.retired_services
+    lost += [f"the service {id_}" for id_ in published.services.keys() - services]
+    lost += [f"the retirement of the service {id_}" for id_ in published.retired_services - registry.retired_services]
+    return sorted(lost)
+
+
+def _view_changes(before: Registry, after: Registry) -> Iterable[str]:
+    for id_, view in after.views.items():
+        old, new = (_view_json(before.views[id_]) if id_ in before.views else {}), _view_json(view)
+        numbered = {feature["name"]: feature["number"] for feature in old.pop("features", [])}
+        for feature in new.pop("features"):
+            if numbered.get(feature["name"]) != feature["number"]:
+                yield f"{id_}: {feature['name']} is served as field {feature['number']}"
+        for setting in sorted({*old, *new}):
+            if old and old.get(setting) != new.get(setting):
+                yield f"{id_}: {setting} {old.get(setting)} -> {new.get(setting)}"
+    for id_ in sorted(before.views.keys() - after.views.keys()):
+        yield f"{id_}: {'retired' if id_ in after.retired_views else 'gone; it was a draft'}"
+
+
+def _service_changes(before: Registry, after: Registry) -> Iterable[str]:
+    for id_, service in after.services.items():
+        if id_ not in before.services:
+            yield f"{id_}: new service"
+        elif _service_json(service) != _service_json(before.services[id_]):
+            yield f"{id_}: changed"
+    for id_ in sorted(before.services.keys() - after.services.keys()):
+        yield f"{id_}: {'retired' if id_ in after.retired_services else 'gone; it was a draft'}"
+
+
+def _refused_views(
+    registry: Registry,
+    views: Mapping[str, FeatureView],
+    services: Mapping[str, FeatureService],
+    renamed: Mapping[tuple[str, str], str],
+) -> Iterable[RegistryError]:
+    read = {read.view for service in services.values() for read in service.views}
+    for id_ in sorted(registry.retired_views & read):
+        yield RegistryError(f"{id_} was retired, and version numbers are never used again", _NEXT_NUMBER)
+    for id_, accepted in sorted(registry.views.items()):
+        if id_ in views:  # else retired; a service that still read it would not have been declared validly
+            for sentence in _view_breaks(accepted, views[id_], renamed):
+                yield RegistryError(f"{id_}: {sentence}", _NEW_VERSION)
+
+
+def _view_breaks(accepted: FeatureView, declared: FeatureView, renamed: Mapping[tuple[str, str], str]) -> Iterable[str]:
+    if declared.entity != accepted.entity:
+        before, after = _entity_text(accepted.entity), _entity_text(declared.entity)
+        yield f"its entity or join keys changed ({before} -> {after})"
+    types = {feature.name: feature.type for feature in declared.features}
+    for feature in accepted.features:
+        if feature.name not in types:
+            now = renamed.get((accepted.id, feature.name))
+            yield f"the served feature '{feature.name}' is gone" + (f"; it is called '{now}' now" if now else "")
+        elif types[feature.name] != feature.type:
+            yield f"the type of '{feature.name}' changed ({feature.type} -> {types[feature.name]})"
+
+
+def _refused_services(
+    registry: Registry, views: Mapping[str, FeatureView], services: Mapping[str, FeatureService]
+) -> Iterable[RegistryError]:
+    for id_ in sorted(registry.retired_services & services.keys()):
+        yield RegistryError(f"the service {id_} was retired, and version numbers are never used again", _NEXT_NUMBER)
+    for id_ in sorted(registry.services.keys() & services.keys()):
+        for sentence in breaks(registry.services[id_], registry.views, services[id_], views):
+            yield RegistryError(f"the service {id_} {sentence}", _NEW_SERVICE)
+
+
+def _entity_text(entity: Entity) -> str:
+    return f"{entity.name}: " + ", ".join(f"{key.name} {key.type}" for key in entity.join_keys)
+
+
+def _numbered(declared: FeatureView, accepted: FeatureView | None, services: Iterable[FeatureService]) -> FeatureView:
+    """The view with the features that are or ever were read by a service, each with its number."""
+    numbers = {feature.name: feature.number or 0 for feature in accepted.features} if accepted else {}
+    read = {name for service in services for r in service.views if r.view == declared.id for name in r.features}
+    following = max(numbers.values(), default=FIRST_NUMBER - 1) + 1
+    for feature in declared.features:  # in the order of the columns, so that every machine gives the same numbers
+        if feature.name in read and feature.name not in numbers:
+            numbers[feature.name] = following
+            following += 1
+    served = [Feature(f.name, f.type, numbers[f.name]) for f in declared.features if f.name in numbers]
+    return replace(declared, features=tuple(sorted(served, key=lambda f: f.number or 0)))
+
+
+# --- as a file and as a document --------------------------------------------------------------------------------------
+
+
+def load_registry(path: Path, project: str) -> Registry:
+    """The registry in ``path``; an empty one for ``project`` when there is no file. Raises RegistryError."""
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return Registry(project=project)
+    return parse_registry(text, project, str(path))
+
+
+def parse_registry(text: bytes, project: str, where: str) -> Registry:
+    """The registry in a file's text. Raises RegistryError when it is torn, of a later format, or another project's."""
+    hint = "take the base branch's file and run `syncer register` again"
+    registry = _parsed(text, where, RegistryError, hint, lambda file: _with_fixes(from_json(file), file))
+    if registry.project != project:
+        raise RegistryError(
+            f"{where} belongs to the project '{registry.project}', not to '{project}'",
+            "if the project was renamed, write the new name into the file; else remove it",
+        )
+    for service in registry.services.values():
+        for read in service.views:
+            if read.view not in registry.views:
+                raise RegistryError(f"{where} lacks {read.view}, which its service {service.id} reads", hint)
+    return registry
+
+
+def _with_fixes(registry: Registry, file: Mapping[str, Any]) -> Registry:
+    fixes = (
+        Fix(date.fromisoformat(fix["on"]), fix["view"], tuple(fix["features"]), fix["reason"])
+        for fix in file.get("fixes", ())
+    )
+    return replace(registry, fixes=tuple(fixes))
+
+
+def to_text(registry: Registry) -> str:
+    """registry.json: sorted and indented, so that it reads and merges well."""
+    fixes = [
+        {"on": fix.on.isoformat(), "view": fix.view, "features": list(fix.features), "reason": fix.reason}
+        for fix in sorted(registry.fixes)
+    ]
+    content = to_json(registry) | ({"fixes": fixes} if fixes else {})
+    return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def to_json(registry: Registry) -> dict[str, Any]:
+    """The registry as JSON values, ``format`` 1 (docs/wire-format.md, "Registry document")."""
+    entities = {view.entity.name: view.entity for view in registry.views.values()}
+    return {
+        "format": FORMAT,
+        "project": registry.project,
+        "entities": {
+            name: [{"name": key.name, "type": key.type} for key in entity.join_keys]
+            for name, entity in sorted(entities.items())
+        },
+        "views": {id_: _view_json(view) for id_, view in registry.views.items()},
+        "services": {id_: _service_json(service) for id_, service in registry.services.items()},
+        "retired": {"views": sorted(registry.retired_views), "services": sorted(registry.retired_services)},
+    }
+
+
+def from_json(document: Mapping[str, Any]) -> Registry:
+    """The inverse of ``to_json``, whatever else the document says. Raises KeyError and TypeError for a broken one."""
+    entities = {
+        name: Entity(name, tuple(JoinKey(key["name"], key["type"]) for key in keys))
+        for name, keys in document["entities"].items()
+    }
+    return Registry(
+        project=document["project"],
+        views={id_: _view_from(entities, view) for id_, view in document["views"].items()},
+        services={id_: _service_from(service) for id_, service in document["services"].items()},
+        retired_views=frozenset(document["retired"]["views"]),
+        retired_services=frozenset(document["retired"]["services"]),
+    )
+
+
+def to_document(registry: Registry, target: str) -> bytes:
+    """What stands under ``#registry`` in Redis: the registry and who owns the namespace."""
+    content = {**to_json(registry), "owner": {"project": registry.project, "target": target}}
+    return json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def revision(document: bytes) -> str:
+    """A short name for the content of a document; the markers carry it, so that a reader sees when it changed."""
+    return hashlib.sha256(document).hexdigest()[:16]
+
+
+def from_document(document: bytes) -> Registry:
+    """The registry in a ``#registry`` document. Raises NamespaceError when it cannot be read."""
+    return _parsed(document, _DOCUMENT, NamespaceError, _MEND_DOCUMENT, from_json)
+
+
+def owner(document: bytes) -> tuple[str, str]:
+    """(project, target) that a ``#registry`` document belongs to. Raises NamespaceError when it cannot be read."""
+    return _parsed(
+        document,
+        _DOCUMENT,
+        NamespaceError,
+        _MEND_DOCUMENT,
+        lambda content: (content["owner"]["project"], content["owner"]["target"]),
+    )
+
+
+def _parsed(text: bytes, what: str, error: type[SyncerError], hint: str, read: Callable[[Any], _T]) -> _T:
+    """What ``read`` makes of a JSON text. Raises ``error`` when it cannot, and for another format than ours."""
+    try:
+        content = json.loads(text)
+        if content["format"] != FORMAT:
+            raise error(
+                f"{what} has format {content['format']}, and this version knows format {FORMAT}",
+                "upgrade feature-warehouse here to the version that wrote it",
+            )
+        return read(content)
+    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise error(f"{what} cannot be read: {type(problem).__name__}: {problem}", hint) from problem
+
+
+def _view_json(view: FeatureView) -> dict[str, Any]:
+    return {
+        "name": view.name,
+        "version": view.version,
+        "entity": view.entity.name,
+        "event_timestamp": view.event_timestamp,
+        "available_at": view.available_at,
+        "ttl_seconds": _seconds(view.ttl),
+        "tier": view.tier,
+        "expected_every_seconds": _seconds(view.expected_every),
+        "features": [{"name": f.name, "type": f.type, "number": f.number} for f in view.features],
+        **({"deprecation_date": view.deprecation_date.isoformat()} if view.deprecation_date else {}),
+    }
+
+
+def _view_from(entities: Mapping[str, Entity], view: Mapping[str, Any]) -> FeatureView:
+    return FeatureView(
+        name=view["name"],
+        version=view["version"],
+        entity=entities[view["entity"]],
+        features=tuple(Feature(f["name"], f["type"], f["number"]) for f in view["features"]),
+        event_timestamp=view["event_timestamp"],
+        available_at=view["available_at"],
+        ttl=_timedelta(view["ttl_seconds"]),
+        tier=view["tier"],
+        expected_every=_timedelta(view["expected_every_seconds"]),
+        deprecation_date=date.fromisoformat(view["deprecation_date"]) if view.get("deprecation_date") else None,
+    )
+
+
+def _service_json(service: FeatureService) -> dict[str, Any]:
+    return {
+        "name": service.name,
+        "version": service.version,
+        "owner": service.owner,
+        "views": [
+            {"view": r.view, "features": list(r.features), "keys": dict(sorted(r.keys.items())), "prefix": r.prefix}
+            for r in service.views
+        ],
+        "request": dict(sorted(service.request.items())),
+        "on_demand": [{"name": f.name, "type": f.type, "expression": f.expression} for f in service.on_demand],
+    }
+
+
+def _service_from(service: Mapping[str, Any]) -> FeatureService:
+    return FeatureService(
+        name=service["name"],
+        version=service["version"],
+        owner=service["owner"],
+        views=tuple(
+            ServiceView(view=r["view"], features=tuple(r["features"]), keys=r["keys"], prefix=r["prefix"])
+            for r in service["views"]
+        ),
+        request=service["request"],
+        on_demand=tuple(OnDemandFeature(f["name"], f["type"], f["expression"]) for f in service["on_demand"]),
+    )
+
+
+def _seconds(duration: timedelta | None) -> int | None:
+    return None if duration is None else int(duration.total_seconds())
+
+
+def _timedelta(seconds: int | None) -> timedelta | None:
+    return None if seconds is None else timedelta(seconds=seconds)

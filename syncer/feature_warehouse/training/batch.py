@@ -1,0 +1,127 @@
+"""Batch scoring: the features of a service for many entities at one instant, as they would be read online.
+
+What a sync at that instant would put into Redis are the latest-value views at it, so those are read here too, with
+nothing but an entity's keys to find a row by. No time is compared, and ``sync_delay`` plays no part: training has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from feature_warehouse.errors import DataError, RequestError
+from feature_warehouse.project.declarations import DeclaredView
+from feature_warehouse.project.project import compile_sql
+from feature_warehouse.registry.feature import FeatureService
+from feature_warehouse.training.frames import FeatureTable, Request, load_request
+from feature_warehouse.training.spine import TABLE, Spine, place_spine, quoted, read_spine
+from feature_warehouse.warehouse.duckdb import Warehouse, latest_relation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchFeatures(FeatureTable):
+    """Features that are ready to be computed: one row per entity, its columns first, then the features."""
+
+    _request: Request
+    _service: FeatureService
+    _entities: Spine
+    at: datetime
+
+    @contextmanager
+    def _batches(self) -> Iterator[pa.RecordBatchReader]:
+        request = self._request
+        with request.open_warehouse() as warehouse:
+            warehouse.stand_at(self.at)
+            for view in request.wanted():
+                _check_unique(warehouse, request.declarations.views[view])
+            entities = place_spine(warehouse, self._entities, request.reads, request.views, self._service)
+            sql = f"select entities.*, {', '.join(self._features())} from {TABLE} as entities {' '.join(self._joins())}"
+            yield warehouse.query(entities.in_order(self._with_on_demand(sql, entities.columns)))
+
+    def _features(self) -> Iterator[str]:
+        for i, read in enumerate(self._request.reads):
+            yield from (f"view_{i}.{quoted(name)} as {quoted(read.prefix + name)}" for name in read.features)
+
+    def _joins(self) -> Iterator[str]:
+        for i, read in enumerate(self._request.reads):
+            declared = self._request.declarations.views[read.view]
+            same = (
+                f"entities.{quoted(name)} = view_{i}.{quoted(key)}" for key, name in self._request.keys(read).items()
+            )
+            yield f"left join {latest_relation(declared)} as view_{i} on {' and '.join(same)}"
+
+    def _with_on_demand(self, sql: str, columns: dict[str, str]) -> str:
+        """On-demand features too, by the SQL that training computes them by, where the rows have all request values."""
+        service = self._service
+        if not service.on_demand or not service.request.keys() <= {name.lower() for name in columns}:
+            return sql
+        of_service = f"feature_warehouse._on_demand('{service.name}.v{service.version}', 'batch')"
+        macro = f"{{{{ feature_warehouse._select_on_demand({of_service}) if execute }}}}"
+        return f"with final as ({sql}) {compile_sql(self._request.project, macro, self._request.target)}"
+
+
+def get_batch_features(
+    service: str,
+    *,
+    entities: Any = None,
+    at: datetime | None = None,
+    project_dir: str | Path | None = None,
+    profiles_dir: str | Path | None = None,
+    target: str | None = None,
+) -> BatchFeatures:
+    """The features of ``service`` at one instant, the values that a sync at that instant serves online.
+
+    ``entities``: one row for each combination of join keys, as in ``get_historical_features`` but without a time; other
+    columns are kept. Default: every entity that has a value, where one feature view of the service has all its keys.
+    ``at``: default: the project's own clock, else now. On-demand features are computed where the rows have all request
+    values, else they are left out.
+
+    Raises RequestError when combinations have to be given, when rows and features do not fit, or ``at`` has no zone;
+    ProjectError; WarehouseError; DataError for two latest values of one entity.
+
+    >>> get_batch_features("departure_delay", entities="from tonights_departures").to_parquet("scores.parquet")
+    """
+    request = load_request(service, project_dir, profiles_dir, target)
+    assert request.service is not None  # it was named
+    if at is not None and at.tzinfo is None:
+        raise RequestError(f"at={at!r} names no instant", "give it a time zone")
+    spine = Spine("model", None, _all_entities(request)) if entities is None else read_spine(entities, request.manifest)
+    return BatchFeatures(
+        _request=request,
+        _service=request.service,
+        _entities=spine,
+        at=at or request.project.clock() or datetime.now(timezone.utc),
+    )
+
+
+def _all_entities(request: Request) -> str:
+    """SQL for the keys of every entity, from those views that are found by all the keys of the service."""
+    names = list(dict.fromkeys(name for read in request.reads for name in request.keys(read).values()))
+    found = []
+    for read in request.reads:
+        key_of = {name: key for key, name in request.keys(read).items()}
+        if key_of.keys() == set(names):
+            listed = ", ".join(f"{quoted(key_of[name])} as {quoted(name)}" for name in names)
+            found.append(f"select {listed} from {latest_relation(request.declarations.views[read.view])}")
+    if not found:
+        raise RequestError(
+            f"{request.features} is read by {', '.join(names)}, and no feature view says which of them go together",
+            f"give the combinations: entities='select distinct {', '.join(names)} from ...' (--entities)",
+        )
+    return " union ".join(found)
+
+
+def _check_unique(warehouse: Warehouse, declared: DeclaredView) -> None:
+    keys = ", ".join(quoted(key.name) for key in declared.view.entity.join_keys)
+    repeated = f"select {keys} from {latest_relation(declared)} group by all having count(*) > 1 limit 1"
+    for row in warehouse.query(repeated).read_all().to_pylist():
+        raise DataError(
+            f"the latest-value view of {declared.view.id} has two rows of one key, for instance {row}",
+            f"make {declared.latest_name} with feature_warehouse.latest_values: one row per entity",
+        )
