@@ -25,9 +25,10 @@ from typing import TypeVar
 
 from feature_warehouse.gate.accepted import accepted_here
 from feature_warehouse.gate.judging import judgements
+from feature_warehouse.project.compiling import compile_feature_views, parse_project
 from feature_warehouse.project.declarations import read_declarations
 from feature_warehouse.project.definition import read_definitions
-from feature_warehouse.project.project import compile_feature_views, load_project, parse_project
+from feature_warehouse.project.project import ProjectOptions, load_project
 from feature_warehouse.sql.changes import Definitions, View, judge
 from feature_warehouse.sql.queries import Node
 from feature_warehouse.sql.text import parse
@@ -205,9 +206,9 @@ def commands(views: int, features: int) -> None:
         command(folder, "check")  # dbt parses what has changed
         command(folder, "check")
         print("of which, in one process, beside the import of dbt and sqlglot")
-        project = load_project(folder, folder, None)
-        parsed = timed("dbt's parse", lambda: parse_project(project, None))
-        compiled = timed("dbt's compile", lambda: compile_feature_views(project, None, parsed))
+        project = load_project(ProjectOptions(project_dir=folder))
+        parsed = timed("dbt's parse", lambda: parse_project(project))
+        compiled = timed("dbt's compile", lambda: compile_feature_views(project, parsed))
         declared = timed("declarations", lambda: read_declarations(compiled.manifest))
         assert not declared.problems, declared.problems[0]
         definitions = timed("definitions", lambda: read_definitions(compiled, declared.views))

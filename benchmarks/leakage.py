@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feature_warehouse.project.declarations import Declarations, DeclaredView
-from feature_warehouse.project.project import load_declarations, load_project
+from feature_warehouse.project.reading import read_project
 from feature_warehouse.registry.feature import FeatureService, ServiceView
 
 Floats = NDArray[np.float64]
@@ -35,10 +35,10 @@ NUMBERS = ("bigint", "double", "boolean")
 
 
 def main() -> None:
-    project = load_project(None, None, None)
-    with duckdb.connect(str(project.database), read_only=True) as connection:
+    read = read_project()
+    with duckdb.connect(str(read.project.database), read_only=True) as connection:
         connection.execute("set TimeZone = 'UTC'")
-        for header, rows in tables(connection, load_declarations(project)):
+        for header, rows in tables(connection, read.declarations):
             print("\n|", " | ".join(header), "|\n|" + "---|" * len(header))
             for row in rows:
                 print("|", " | ".join(row), "|")

@@ -33,6 +33,20 @@ _START = """\
 the folder of a dbt project, or name that folder with `--project-dir`. `syncer --version` says which one is installed,
 `-h` or `--help` after any command what it takes.
 
+Three words mean the same in all commands:
+
+- `--as-of`, an instant with its zone: what is served, judged or computed is what was known then.
+- `--allow-x` lets one run do what is refused by default; the next run refuses it again.
+- `--accept-x "reason"` takes a change for good: it is recorded with its reason, for review.
+
+A shell completes commands and options once its start-up file has one line more:
+
+| shell | file | line |
+|---|---|---|
+| bash, from 4.4 | `~/.bashrc` | `eval "$(_SYNCER_COMPLETE=bash_source syncer)"` |
+| zsh | `~/.zshrc` | `eval "$(_SYNCER_COMPLETE=zsh_source syncer)"` |
+| fish | `~/.config/fish/completions/syncer.fish` | `_SYNCER_COMPLETE=fish_source syncer \\| source` |
+
 """
 
 _END = """\
@@ -53,10 +67,10 @@ With `--json` a result is one JSON object on one line:
 | command | members |
 |---|---|
 | `audit` | `passed`, `drained`; `features`, each with {audited} |
-| `batch` | `rows`, `path`, `at` |
+| `batch` | `rows`, `path`, `as_of` |
 | `check` | `problems` and `warnings`, each with `message`, `hint`, and for other values `retrain` and `diff`; \
 `notes`; with `--data`: `data` |
-| `drift` | `now`; `stale` and `empty`, names of profiles; `features`, each with {drifted} |
+| `drift` | `as_of`; `stale` and `empty`, names of profiles; `features`, each with {drifted} |
 | `drop` | `namespace`, `dropped`; `removed`, entities by view |
 | `get` | `service`; `features` and `statuses`, both by feature; `not_computed`, on-demand features for want of DuckDB |
 | `lineage` | `steps`, each with `id`, `kind` and what is known of it; `edges`, each with `from`, `to` |
@@ -64,7 +78,7 @@ With `--json` a result is one JSON object on one line:
 | `redis` | `url`, `directory`; once it answers |
 | `register` | `changes`, in words; `retrain`, services; `views` and `services`, the ids that are served |
 | `report` | `path`, `bytes`; `views` and `features`, their numbers |
-| `status` | `namespace`, `now`, `clock_stands`, `healthy`, `offline_unknown`, `online_unknown`, `retired`; \
+| `status` | `namespace`, `as_of`, `clock_stands`, `healthy`, `offline_unknown`, `online_unknown`, `retired`; \
 `views`, each with `state`, `reasons` and what they rest on; `cost`: bytes and USD in all, by view and by feature |
 | `sync` | `namespace`, `as_of`, `seconds`; `views`, each with {synced}; with `--every` one a cycle, and \
 of one that fails `at`, `error`, `hint` |
@@ -81,10 +95,10 @@ An option on the command line goes before its variable.
 |---|---|
 {variables}
 | `DBT_PROFILES_DIR`, `DBT_ENGINE_PROFILES_DIR` | `--profiles-dir`, as for dbt; without them the current folder if it \
-has a `profiles.yml`, else `~/.dbt` |
+has a `profiles.yml`, else the project's, else `~/.dbt` |
 
 What a profile reads with `env_var()` is read as dbt does. The manifest is the one in the `target-path` of
-`dbt_project.yml`; `DBT_TARGET_PATH` is not looked at. A password is part of the URL, `redis://:password@host:6379/0`:
+`dbt_project.yml`; `DBT_TARGET_PATH` goes before it. A password is part of the URL, `redis://:password@host:6379/0`:
 give it in `SYNCER_REDIS_URL`, since every user of a machine can read a command line.
 """
 

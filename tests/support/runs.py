@@ -22,15 +22,15 @@ import duckdb
 
 from feature_warehouse.errors import StoreError
 from feature_warehouse.mirror import lease, state, sync
-from feature_warehouse.mirror.planning import Terms
-from feature_warehouse.mirror.sync import Instant, ViewSynced
+from feature_warehouse.mirror.preparation import Instant, Wanted
+from feature_warehouse.mirror.sync import ViewSynced
+from feature_warehouse.mirror.terms import Terms
 from feature_warehouse.mirror.verify import ViewVerified, verify
 from feature_warehouse.project.declarations import read_declarations
 from feature_warehouse.project.manifest import load_manifest
 from feature_warehouse.registry.document import load_registry
 from feature_warehouse.store.layout import PLACES
 from feature_warehouse.store.store import Session, Store
-from feature_warehouse.warehouse.duckdb import open_warehouse
 from feature_warehouse.warehouse.spool import SpoolWriter
 from feature_warehouse.wire.keyspace import witness_key
 
@@ -53,10 +53,18 @@ class Runs:
         self.folder, self.url, self.timeout = folder, url, timeout
         self.declared = read_declarations(load_manifest(folder / "target/manifest.json")).views
         self.registry = load_registry(folder / "registry/registry.json", "shop")
-        self._arguments: dict[str, Any] = {"namespace": NAMESPACE, "target": "dev"}
 
-    def warehouse(self) -> Any:
-        return open_warehouse(self.folder / "shop.duckdb")
+    def wanted(self, *, remember: bool = True, **changed: Any) -> Wanted:
+        return Wanted(
+            registry=self.registry,
+            declared=self.declared,
+            database=self.folder / "shop.duckdb",
+            target="dev",
+            namespace=NAMESPACE,
+            instant=Instant(as_of=AS_OF, clock="fixed"),
+            remember=self.folder / ".syncer" if remember else None,
+            **changed,
+        )
 
     def change(self, number: int) -> None:
         with duckdb.connect(str(self.folder / "shop.duckdb")) as connection:
@@ -67,22 +75,10 @@ class Runs:
         own = {name: options.pop(name) for name in {*options} & {"allow_eviction", "deadline", "full", "wait_replicas"}}
         terms = Terms(allow_shrink=1.0, **own)
         with closing(Store(url or self.url, self.timeout)) as store:
-            return list(
-                sync.sync(
-                    self.registry,
-                    self.declared,
-                    self.warehouse(),
-                    store,
-                    instant=Instant(as_of=AS_OF, clock="fixed"),
-                    remember=self.folder / ".syncer" if remember else None,
-                    terms=terms,
-                    **self._arguments,
-                    **options,
-                )
-            )
+            return list(sync.sync(self.wanted(remember=remember), store, terms=terms, **options))
 
     def verify(self, store: Store) -> list[ViewVerified]:
-        return list(verify(self.registry, self.declared, self.warehouse(), store, now=AS_OF, **self._arguments))
+        return list(verify(self.wanted(), store))
 
     def assert_exact(self) -> None:
         """Redis is the warehouse: by verify, by its markers, and nothing else is there."""

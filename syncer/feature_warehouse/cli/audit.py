@@ -5,14 +5,17 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from datetime import date, datetime, timezone
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from feature_warehouse.cli.options import instant_option, json_option, namespace_option, project_options, url_option
 from feature_warehouse.cli.output import counted, print_json, say_error, strict_json, utc
 from feature_warehouse.errors import SyncerError
-from feature_warehouse.monitoring.audit import Audit, audit_served
+from feature_warehouse.project.project import ProjectOptions
+
+if TYPE_CHECKING:
+    from feature_warehouse.monitoring.audit import Audit
 
 
 def _since(context: click.Context, parameter: click.Parameter, text: str | None) -> datetime | None:
@@ -33,9 +36,7 @@ def _since(context: click.Context, parameter: click.Parameter, text: str | None)
 def audit(
     services: tuple[str, ...],
     since: datetime | None,
-    project_dir: Path | None,
-    profiles_dir: Path | None,
-    target: str | None,
+    project: ProjectOptions,
     url: str,
     namespace: str | None,
     as_json: bool,
@@ -48,16 +49,10 @@ def audit(
     Example:
       syncer audit departure_delay@2
     """
+    from feature_warehouse.monitoring.audit import audit_served
+
     try:
-        found = audit_served(
-            services,
-            url,
-            since=since,
-            namespace=namespace,
-            project_dir=project_dir,
-            profiles_dir=profiles_dir,
-            target=target,
-        )
+        found = audit_served(services, url, project, since=since, namespace=namespace)
     except SyncerError as error:
         say_error(error)
         sys.exit(2)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from feature_warehouse.cli.options import project_options, uncollected
-from feature_warehouse.project.project import load_project
+from feature_warehouse.cli.options import project_options
+from feature_warehouse.cli.process import uncollected
+from feature_warehouse.project.project import ProjectOptions
 
 if TYPE_CHECKING:
     from feature_warehouse.gate.comparison import Comparison
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.argument("base")
 @project_options
 @uncollected()
-def diff(base: str, project_dir: Path | None, profiles_dir: Path | None, target: str | None) -> None:
+def diff(base: str, project: ProjectOptions) -> None:
     """Say what a change does to models, in Markdown.
 
     Classes of change, models to train anew, online bytes. BASE is the branch or commit that the change is merged into.
@@ -28,22 +28,10 @@ def diff(base: str, project_dir: Path | None, profiles_dir: Path | None, target:
     Example:
       syncer diff origin/main
     """
-    from feature_warehouse.gate.accepted import accepted_before, accepted_here
     from feature_warehouse.gate.comparison import compare
-    from feature_warehouse.gate.gate import load_proposal
+    from feature_warehouse.gate.proposal import load_proposal
 
-    project = load_project(project_dir, profiles_dir, target)
-    proposal = load_proposal(project, target)
-    proposal.declarations.raise_first()
-    name = proposal.declarations.project
-    comparison = compare(
-        accepted_before(project.folder, name, base),
-        accepted_here(project.folder, name).registry,
-        proposal.declarations,
-        proposal.definitions,
-        proposal.manifest,
-        project.default_namespace,
-    )
+    comparison = compare(load_proposal(project), base)
     for line in _markdown(comparison, base):
         click.echo(line)
 

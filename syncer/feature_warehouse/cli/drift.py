@@ -6,19 +6,18 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime, timezone
-from pathlib import Path
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 import click
 
-from feature_warehouse.cli.options import json_option, judged_at_option, project_options
+from feature_warehouse.cli.options import json_option, judged_as_of_option, project_options
 from feature_warehouse.cli.output import counted, print_json, print_table, say_error, utc
-from feature_warehouse.errors import RequestError, WebhookError
-from feature_warehouse.monitoring.drift import FeatureDrift, Profile, find_consumers, find_profiles, read_drift
-from feature_warehouse.monitoring.webhook import post
-from feature_warehouse.project.declarations import read_declarations
-from feature_warehouse.project.project import Project, load_project, load_project_manifest, select_models
-from feature_warehouse.warehouse.duckdb import open_warehouse
+from feature_warehouse.errors import WebhookError
+from feature_warehouse.project.project import ProjectOptions
+
+if TYPE_CHECKING:
+    from feature_warehouse.monitoring.drift import Drift, FeatureDrift
 
 #: So many features are named in one message; a message of hundreds is read by nobody.
 _NAMED = 20
@@ -27,7 +26,7 @@ _NAMED = 20
 @click.command("drift")
 @project_options
 @click.option("-s", "--select", multiple=True, help="Only these profiles or feature views, as dbt selects; repeatable.")
-@judged_at_option
+@judged_as_of_option
 @click.option("--check", is_flag=True, help="Exit code 1 when a feature is to be acted on, or a profile is stale.")
 @click.option(
     "--webhook",
@@ -38,11 +37,9 @@ _NAMED = 20
 )
 @json_option
 def drift_command(
-    project_dir: Path | None,
-    profiles_dir: Path | None,
-    target: str | None,
+    project: ProjectOptions,
     select: tuple[str, ...],
-    now: datetime | None,
+    as_of: datetime | None,
     check: bool,
     webhook: str | None,
     as_json: bool,
@@ -53,47 +50,24 @@ def drift_command(
     Example:
       syncer drift --check
     """
-    project = load_project(project_dir, profiles_dir, target)
-    manifest = load_project_manifest(project)
-    read_declarations(manifest).raise_first()
-    profiles = _selected(project, find_profiles(manifest), select, target)
-    with open_warehouse(project.database, project.settings) as warehouse:
-        found = read_drift(profiles, find_consumers(manifest), warehouse)
-    at = now or project.clock() or datetime.now(timezone.utc)
-    empty = sorted({profile.name for profile in profiles} - {each.profile for each in found})
-    stale = sorted({each.profile for each in found if each.is_stale(at)})
-    lines = _lines(found, stale, empty)
+    from feature_warehouse.monitoring.drift import drift
+    from feature_warehouse.monitoring.scope import read_scope
+    from feature_warehouse.monitoring.webhook import post
+
+    scope = read_scope(project, as_of=as_of)
+    found = drift(scope, select)
+    lines = _lines(found)
     if as_json:
-        print_json(
-            {"now": at.isoformat(), "stale": stale, "empty": empty, "features": [asdict(each) for each in found]}
-        )
+        print_json(asdict(found))
     else:
-        _print(found, lines, at)
+        _print(found, lines)
     if webhook and lines:
         try:
-            post(webhook, {"text": _message(project, lines, at)})
+            post(webhook, {"text": _message(scope.namespace, lines, found.as_of)})
         except WebhookError as error:
             say_error(error)
             sys.exit(2)
-    sys.exit(1 if check and (stale or empty or any(each.verdict == "act" for each in found)) else 0)
-
-
-def _selected(
-    project: Project, profiles: tuple[Profile, ...], select: tuple[str, ...], target: str | None
-) -> tuple[Profile, ...]:
-    if not profiles:
-        raise RequestError(
-            "the project has no drift profile",
-            "make one: a model of feature_warehouse.drift_profile (docs/guides/drift.md)",
-        )
-    if not select:
-        return profiles
-    models = select_models(project, select, target)
-    chosen = tuple(each for each in profiles if each.unique_id in models or each.reads & models)
-    if not chosen:
-        names = ", ".join(each.name for each in profiles)
-        raise RequestError(f"--select {' '.join(select)} selects no drift profile", f"there are {names}")
-    return chosen
+    sys.exit(1 if check and not found.calm else 0)
 
 
 def _flagged(found: Sequence[FeatureDrift]) -> list[FeatureDrift]:
@@ -102,16 +76,16 @@ def _flagged(found: Sequence[FeatureDrift]) -> list[FeatureDrift]:
     return sorted(flagged, key=lambda each: (each.verdict != "act", -(each.psi or 0)))
 
 
-def _lines(found: Sequence[FeatureDrift], stale: list[str], empty: list[str]) -> list[str]:
+def _lines(found: Drift) -> list[str]:
     """What somebody has to know, a line each."""
     lines = [
         f"{each.verdict}: {each.id}, PSI {each.psi:.2f} in the {each.period} from {utc(each.period_start)}"
         + "".join(f"; {word}: {', '.join(names)}" for word, names in _concerned(each) if names)
-        for each in _flagged(found)
+        for each in _flagged(found.features)
     ]
-    newest = {each.profile: each.period_end for each in found}
-    lines += [f"stale: the newest period of {name} ended at {utc(newest[name])}" for name in stale]
-    return lines + [f"empty: {name} has no period yet" for name in empty]
+    newest = {each.profile: each.period_end for each in found.features}
+    lines += [f"stale: the newest period of {name} ended at {utc(newest[name])}" for name in found.stale]
+    return lines + [f"empty: {name} has no period yet" for name in found.empty]
 
 
 def _concerned(each: FeatureDrift) -> list[tuple[str, list[str]]]:
@@ -125,8 +99,8 @@ def _concerned(each: FeatureDrift) -> list[tuple[str, list[str]]]:
     ]
 
 
-def _print(found: Sequence[FeatureDrift], lines: list[str], at: datetime) -> None:
-    flagged = _flagged(found)
+def _print(found: Drift, lines: list[str]) -> None:
+    flagged = _flagged(found.features)
     if flagged:
         print_table(
             ("feature", "verdict", "PSI", "look", "act", "rows", "NULL", "period", "from", "services"),
@@ -148,14 +122,14 @@ def _print(found: Sequence[FeatureDrift], lines: list[str], at: datetime) -> Non
         )
     for line in lines[len(flagged) :]:
         click.echo(f"{line}.")
-    counts = Counter(each.verdict or "without a verdict" for each in found)
+    counts = Counter(each.verdict or "without a verdict" for each in found.features)
     order = ("act", "look", "stable", "without a verdict")
     words = ", ".join(f"{counts[verdict]} {verdict}" for verdict in order if counts[verdict])
-    click.echo(f"As of {utc(at)}, {counted(len(found), 'feature')}{': ' if words else ''}{words}.")
+    click.echo(f"As of {utc(found.as_of)}, {counted(len(found.features), 'feature')}{': ' if words else ''}{words}.")
 
 
-def _message(project: Project, lines: list[str], at: datetime) -> str:
+def _message(namespace: str, lines: list[str], as_of: datetime) -> str:
     more = [f"and {len(lines) - _NAMED} more"] if len(lines) > _NAMED else []
-    text = "\n".join([f"Feature drift in {project.default_namespace}, as of {utc(at)}:", *lines[:_NAMED], *more])
+    text = "\n".join([f"Feature drift in {namespace}, as of {utc(as_of)}:", *lines[:_NAMED], *more])
     # Slack's three special characters
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

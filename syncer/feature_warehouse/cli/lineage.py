@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -13,9 +12,7 @@ import click
 from feature_warehouse.cli.options import json_option, namespace_option, project_options
 from feature_warehouse.cli.output import print_json, say_error
 from feature_warehouse.errors import RequestError
-from feature_warehouse.project.declarations import read_declarations
-from feature_warehouse.project.project import compile_feature_views, load_project
-from feature_warehouse.registry.document import load_registry
+from feature_warehouse.project.project import ProjectOptions
 
 if TYPE_CHECKING:
     from feature_warehouse.gate.lineage import Lineage, Step
@@ -30,9 +27,7 @@ if TYPE_CHECKING:
 @json_option
 def lineage(
     name: str | None,
-    project_dir: Path | None,
-    profiles_dir: Path | None,
-    target: str | None,
+    project: ProjectOptions,
     namespace: str | None,
     to_models: str | None,
     mermaid: bool,
@@ -51,22 +46,12 @@ def lineage(
         raise click.UsageError("name a feature, or a column with --to-models")
     if mermaid and as_json:
         raise click.UsageError("--mermaid or --json, not both")
-    from feature_warehouse.gate.lineage import read_lineage
-    from feature_warehouse.project.definition import read_definitions
+    from feature_warehouse.gate.lineage import project_lineage
 
-    project = load_project(project_dir, profiles_dir, target)
-    compiled = compile_feature_views(project, target)
-    declarations = read_declarations(compiled.manifest)
-    definitions = read_definitions(compiled, declarations.views)
-    for problem in (*declarations.problems, *definitions.problems.values()):
+    found = project_lineage(project, namespace)
+    for problem in found.problems:
         say_error(problem)
-    whole = read_lineage(
-        declarations,
-        definitions,
-        compiled.manifest,
-        load_registry(project.registry_path, declarations.project),
-        namespace or project.default_namespace,
-    )
+    whole = found.lineage
     roots = whole.named(name) if name is not None else [whole.column(to_models or "")]
     part = whole.around(roots)
     if as_json:
@@ -82,7 +67,7 @@ def lineage(
         for root in roots:
             for line in _drawn(_tree(part, part.steps[root]), plain=not sys.stdout.isatty()):
                 click.echo(line)
-    if declarations.problems or definitions.problems:
+    if found.problems:
         raise RequestError("what is wrong above is left out of this", "mend it, and ask again")
 
 

@@ -10,12 +10,13 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from feature_warehouse.mirror.sync import ViewSynced
-from feature_warehouse.monitoring.freshness import Freshness
-from feature_warehouse.monitoring.status import Status
-from feature_warehouse.wire.cost import ViewCost
+if TYPE_CHECKING:
+    from feature_warehouse.mirror.sync import ViewSynced
+    from feature_warehouse.monitoring.freshness import Freshness
+    from feature_warehouse.monitoring.status import Status
+    from feature_warehouse.wire.cost import ViewCost
 
 _View = TypeVar("_View")
 

@@ -3,57 +3,66 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 import click
 
-from feature_warehouse.cli.options import json_option, namespace_option, open_store, project_options, url_option
+from feature_warehouse.cli.options import (
+    json_option,
+    mirror_options,
+    namespace_option,
+    project_options,
+    url_option,
+)
 from feature_warehouse.cli.output import counted, print_json, print_table
-from feature_warehouse.cli.run import STATES, Run, arguments, logged, mirror_command, told_to_stop
-from feature_warehouse.mirror.planning import Terms
-from feature_warehouse.mirror.sync import ViewSynced, drop, sync
-from feature_warehouse.mirror.verify import verify
-from feature_warehouse.project.project import load_project
-from feature_warehouse.warehouse.duckdb import open_warehouse
-from feature_warehouse.wire.keyspace import check_namespace
+from feature_warehouse.cli.process import logged, open_store, told_to_stop
+from feature_warehouse.mirror.terms import Terms
+from feature_warehouse.project.project import ProjectOptions, load_project
+
+if TYPE_CHECKING:
+    from feature_warehouse.mirror.sync import ViewSynced
 
 
-@mirror_command("verify")
+@click.command("verify")
+@mirror_options
 @click.option("--repair", is_flag=True, help="Then mend what differs: a sync that reads Redis back.")
 @json_option
-def verify_command(prepare: Callable[[], Run], url: str, repair: bool, as_json: bool) -> None:
+def verify_command(
+    project: ProjectOptions,
+    select: tuple[str, ...],
+    url: str,
+    namespace: str | None,
+    as_of: datetime | None,
+    repair: bool,
+    as_json: bool,
+) -> None:
     """Compare every online value with the warehouse. Both ways; exit code 1 when anything differs.
 
     \b
     Example:
       syncer verify --select carrier_delays
     """
-    run, store = prepare(), open_store(url)
-    found = list(
-        verify(
-            run.registry,
-            run.declared,
-            open_warehouse(run.project.database, run.project.settings),
-            store,
-            namespace=run.namespace,
-            target=run.project.target,
-            now=run.instant.as_of,
-            select=run.select,
-        )
-    )
+    from feature_warehouse.mirror.preparation import prepare
+    from feature_warehouse.mirror.sync import sync
+    from feature_warehouse.mirror.verify import verify
+    from feature_warehouse.wire.encode import leave_pandas_out
+
+    leave_pandas_out()
+    wanted = prepare(project, namespace=namespace, as_of=as_of, selection=select)
+    store = open_store(url)
+    found = list(verify(wanted, store))
     differences = sum(view.differences for view in found)
     repaired: list[ViewSynced] = []
     if repair and differences:
         with told_to_stop() as stopped, logged():
-            terms = Terms(full=True)
-            repaired = list(sync(**arguments(run, store, terms, stopped.is_set), stopped=stopped.is_set))
+            repaired = list(sync(wanted, store, terms=Terms(full=True), stopped=stopped.is_set))
     if as_json:
         views = [asdict(view) for view in found]
         print_json(
             {
-                "namespace": run.namespace,
+                "namespace": wanted.namespace,
                 "differences": differences,
                 "views": views,
                 "repaired": [asdict(view) for view in repaired],
@@ -83,31 +92,26 @@ def verify_command(prepare: Callable[[], Run], url: str, repair: bool, as_json: 
 @namespace_option
 @click.option("--yes", is_flag=True, help="Do it; without, only say what would go.")
 @json_option
-def drop_command(
-    project_dir: Path | None,
-    profiles_dir: Path | None,
-    target: str | None,
-    url: str,
-    namespace: str | None,
-    yes: bool,
-    as_json: bool,
-) -> None:
+def drop_command(project: ProjectOptions, url: str, namespace: str | None, yes: bool, as_json: bool) -> None:
     """Take a namespace out of Redis. All that was synced into it, its markers and its registry.
 
     \b
     Example:
       syncer drop --namespace shop_preview_17 --yes
     """
-    project = load_project(project_dir, profiles_dir, target)
-    namespace = check_namespace(namespace or project.default_namespace)
-    store = open_store(url)
+    from feature_warehouse.mirror.preparation import STATES
+    from feature_warehouse.mirror.sync import drop
+    from feature_warehouse.wire.keyspace import check_namespace
+
+    owner, store = load_project(project), open_store(url)
+    namespace = check_namespace(namespace or owner.default_namespace)
     with told_to_stop() as stopped, logged():
         done = drop(
             store,
             namespace=namespace,
-            project=project.name,
-            target=project.target,
-            remember=project.folder / STATES,
+            project=owner.name,
+            target=owner.target,
+            remember=owner.folder / STATES,
             stopped=stopped.is_set,
             really=yes,
         )

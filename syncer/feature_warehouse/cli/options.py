@@ -1,11 +1,12 @@
-"""The options that commands share, under dbt's own names where dbt has them."""
+"""The options that commands share, under dbt's own names where dbt has them.
+
+An option `--allow-x` holds for one run; what `--accept-x "reason"` takes is recorded with its reason.
+"""
 
 from __future__ import annotations
 
 import functools
-import gc
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,14 +14,17 @@ from typing import Any, TypeVar
 import click
 
 from feature_warehouse.errors import RequestError
-from feature_warehouse.project.project import parse_instant
-from feature_warehouse.registry.feature import parse_duration
-from feature_warehouse.store.store import Store
+from feature_warehouse.mirror.terms import USUAL, Terms
+from feature_warehouse.project.project import ProjectOptions
+from feature_warehouse.registry.feature import parse_duration, parse_instant
 from feature_warehouse.wire.cost import PRICE_PER_GB
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 def instant_option(_: click.Context, __: click.Parameter, text: str | None) -> datetime | None:
@@ -40,36 +44,9 @@ def duration_option(_: click.Context, __: click.Parameter, text: str | None) -> 
     return duration
 
 
-FOLDER = click.Path(file_okay=False, path_type=Path)
-_project_dir = click.option("--project-dir", type=FOLDER, envvar="DBT_PROJECT_DIR", help="The dbt project's folder.")
-_profiles_dir = click.option("--profiles-dir", type=FOLDER, help="The folder with profiles.yml; searched as dbt does.")
-_target = click.option("-t", "--target", envvar="DBT_TARGET", help="The target of the profile.")
-select_option = click.option(
-    "-s", "--select", multiple=True, help="Only these feature views, in dbt's selection syntax; repeatable."
-)
-url_option = click.option(
-    "--url", envvar="SYNCER_REDIS_URL", default=DEFAULT_URL, show_default=True, show_envvar=True, help="Redis."
-)
-namespace_option = click.option("--namespace", envvar="SYNCER_NAMESPACE", help="Default: <project>_<target>.")
-now_option = click.option(
-    "--now",
-    callback=instant_option,
-    help="The instant to serve, with its zone. Default: the project's, else real time.",
-)
-judged_at_option = click.option(
-    "--now",
-    callback=instant_option,
-    help="The instant to judge at, with its zone. Default: the project's, else real time.",
-)
-price_option = click.option(
-    "--price-per-gb",
-    type=click.FloatRange(0),
-    default=PRICE_PER_GB,
-    show_default=True,
-    envvar="SYNCER_PRICE_PER_GB",
-    help="USD for a gigabyte of Redis in a month.",
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def as_of_option(use: str, default: str = "the project's, else real time") -> Callable[[_Command], _Command]:
+    """`--as-of`, the instant of a command; ``use``: what for."""
+    return click.option("--as-of", callback=instant_option, help=f"{use}, with its zone. Default: {default}.")
 
 
 def options(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
@@ -79,22 +56,77 @@ def options(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _C
     return decorate
 
 
-project_options = options(_project_dir, _profiles_dir, _target)
+def project_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Which project; the command is called with the ProjectOptions that they make, as ``project``."""
+
+    @click.option("--project-dir", type=FOLDER, envvar="DBT_PROJECT_DIR", help="The dbt project's folder.")
+    @click.option("--profiles-dir", type=FOLDER, help="The folder with profiles.yml; searched as dbt does.")
+    @click.option("-t", "--target", envvar="DBT_TARGET", help="The target of the profile.")
+    @functools.wraps(command)
+    def call(project_dir: Path | None, profiles_dir: Path | None, target: str | None, **own: Any) -> None:
+        command(project=ProjectOptions(project_dir=project_dir, profiles_dir=profiles_dir, target=target), **own)
+
+    return call
 
 
-def open_store(url: str) -> Store:
-    """A store that is closed when the command ends."""
-    return click.get_current_context().with_resource(closing(Store(url)))
+def terms_options(command: Callable[..., None]) -> Callable[..., None]:
+    """What a run may do; the command is called with the Terms that they make."""
+
+    @click.option("--full", is_flag=True, help="Read Redis back, whatever is remembered of the last run.")
+    @click.option("--allow-empty", is_flag=True, help="Take views without rows too: nothing of them stays online.")
+    @click.option(
+        "--allow-shrink",
+        type=click.FloatRange(0, 1),
+        default=USUAL.allow_shrink,
+        show_default=True,
+        help="The share of a view's entities that may vanish at once.",
+    )
+    @click.option("--allow-eviction", is_flag=True, help="Write to a Redis that evicts keys when its memory is full.")
+    @click.option("--max-rows-per-second", type=click.IntRange(1), help="Leave Redis time for its readers.")
+    @click.option(
+        "--wait-replicas",
+        type=click.IntRange(0),
+        default=USUAL.wait_replicas,
+        show_default=True,
+        help="A view is done when so many replicas have it.",
+    )
+    @click.option(
+        "--deadline",
+        type=click.FloatRange(0),
+        default=USUAL.deadline,
+        show_default=True,
+        help="Seconds to go on trying while Redis fails over or loads, or after the connection was lost.",
+    )
+    @functools.wraps(command)
+    def call(**options: Any) -> None:
+        own = {name: options.pop(name) for name in Terms.__dataclass_fields__}
+        command(terms=Terms(**own), **options)
+
+    return call
 
 
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """For commands that judge a project: dbt's graph and all that is read of its SQL live to the end, and to search
-    them for garbage again and again takes a quarter of the whole time."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
+select_option = click.option(
+    "-s", "--select", multiple=True, help="Only these feature views, in dbt's selection syntax; repeatable."
+)
+url_option = click.option(
+    "--url", envvar="SYNCER_REDIS_URL", default=DEFAULT_URL, show_default=True, show_envvar=True, help="Redis."
+)
+namespace_option = click.option("--namespace", envvar="SYNCER_NAMESPACE", help="Default: <project>_<target>.")
+served_as_of_option = as_of_option("The instant to serve")
+judged_as_of_option = as_of_option("The instant to judge at")
+against_option = click.option(
+    "--against", metavar="REF", help="What the change is merged into, in git. Default: the main branch."
+)
+price_option = click.option(
+    "--price-per-gb",
+    type=click.FloatRange(0),
+    default=PRICE_PER_GB,
+    show_default=True,
+    envvar="SYNCER_PRICE_PER_GB",
+    help="USD for a gigabyte of Redis in a month.",
+)
+metrics_option = click.option("--metrics", type=FILE, help="Write it into this file too, as OpenMetrics.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+#: What is to be online where: of sync, plan and verify.
+mirror_options = options(project_options, select_option, url_option, namespace_option, served_as_of_option)

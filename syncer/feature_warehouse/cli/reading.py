@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from feature_warehouse.cli.options import instant_option, json_option, namespace_option, project_options, url_option
+from feature_warehouse.cli.options import as_of_option, json_option, namespace_option, project_options, url_option
 from feature_warehouse.cli.output import print_json, strict_json, utc
-from feature_warehouse.client.client import FeatureClient
-from feature_warehouse.client.reading import PRESENT, OnlineFeatures
-from feature_warehouse.project.project import load_project
+from feature_warehouse.project.project import ProjectOptions, load_project
+
+if TYPE_CHECKING:
+    from feature_warehouse.client.reading import OnlineFeatures
 
 
 @click.command()
@@ -20,21 +21,15 @@ from feature_warehouse.project.project import load_project
 @project_options
 @url_option
 @namespace_option
-@click.option(
-    "--now",
-    callback=instant_option,
-    help="The instant that ttl is judged by. Default: the sync's own, else real time.",
-)
+@as_of_option("The instant that ttl is judged by", "the sync's own, else real time")
 @json_option
 def get(
     service: str,
     keys: tuple[str, ...],
-    project_dir: Path | None,
-    profiles_dir: Path | None,
-    target: str | None,
+    project: ProjectOptions,
     url: str,
     namespace: str | None,
-    now: datetime | None,
+    as_of: datetime | None,
     as_json: bool,
 ) -> None:
     """Read the online features of one entity row. SERVICE is the latest version; SERVICE@1 that one.
@@ -45,14 +40,16 @@ def get(
     Example:
       syncer get departure_delay@2 tailnum=N11184 carrier=EV origin=EWR dest=CLT
     """
+    from feature_warehouse.client.client import FeatureClient
+
     row = {}
     for key in keys:
         name, equals, value = key.partition("=")
         if not equals or not name:
             raise click.UsageError(f"'{key}' is no KEY=VALUE; write the key, = and its value: origin=EWR")
         row[name] = value
-    namespace = namespace or load_project(project_dir, profiles_dir, target).default_namespace
-    with FeatureClient(url, namespace, now=now) as client:
+    namespace = namespace or load_project(project).default_namespace
+    with FeatureClient(url, namespace, as_of=as_of) as client:
         found = client.get_online_features(service, [row])
     if as_json:
         values = {name: strict_json(value) for name, value in found.rows()[0].items()}
@@ -74,7 +71,7 @@ def _print_features(found: OnlineFeatures) -> None:
     click.echo(found.service)
     for name, value, status in zip(found.names, found.values[0], found.statuses[0], strict=True):
         shown = [] if value is None else [_text(value)]
-        click.echo("  ".join([f"  {name:<{width}}", *shown, *([] if status == PRESENT else [f"({status})"])]))
+        click.echo("  ".join([f"  {name:<{width}}", *shown, *([] if status == "present" else [f"({status})"])]))
     for name in found.not_computed:
         click.echo(f"  {name:<{width}}  (not computed: `pip install 'feature-warehouse[online]'`)")
 

@@ -1,42 +1,32 @@
-"""`syncer register` and `syncer check`.
-
-The gate is imported when one of them is called: sqlglot takes longer to import than most other commands run.
-"""
+"""`syncer register` and `syncer check`."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from datetime import datetime, timezone
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from feature_warehouse.cli.options import json_option, project_options, uncollected
+from feature_warehouse.cli.options import against_option, json_option, project_options
 from feature_warehouse.cli.output import counted, print_json, say_error, shown
+from feature_warehouse.cli.process import uncollected
 from feature_warehouse.errors import RefusedError, SyncerError, ValueChangeError
-from feature_warehouse.project.project import load_project
+from feature_warehouse.project.project import ProjectOptions
 
 if TYPE_CHECKING:
     from feature_warehouse.gate.proof import Proof
 
-_against = click.option(
-    "--against", metavar="REF", help="What the change is merged into, in git. Default: the main branch."
-)
-
 
 @click.command()
 @project_options
-@_against
+@against_option
 @click.option("--accept-fix", metavar="REASON", help="Take other values of served features, for this reason.")
 @json_option
 @uncollected()
 def register(
-    project_dir: Path | None,
-    profiles_dir: Path | None,
-    target: str | None,
+    project: ProjectOptions,
     against: str | None,
     accept_fix: str | None,
     as_json: bool,
@@ -47,14 +37,12 @@ def register(
     Example:
       syncer register
     """
-    from feature_warehouse.gate.gate import load_proposal, register_project
+    from feature_warehouse.gate.gate import register_project
+    from feature_warehouse.gate.proposal import load_proposal
 
-    project = load_project(project_dir, profiles_dir, target)
-    proposal = load_proposal(project, target)
+    proposal = load_proposal(project)
     try:
-        done = register_project(
-            proposal, against=against, accept_fix=accept_fix, today=datetime.now(timezone.utc).date()
-        )
+        done = register_project(proposal, against=against, accept_fix=accept_fix)
     except RefusedError as refused:
         _say(refused.problems, as_json)
         sys.exit(1)
@@ -75,20 +63,18 @@ def register(
     if not done.changes:
         click.echo("The registry already says what the project declares.")
     else:
-        click.echo(f"Written to {shown(project.registry_path.parent)}/: review and commit it.")
+        click.echo(f"Written to {shown(proposal.project.registry_path.parent)}/: review and commit it.")
 
 
 @click.command()
 @project_options
-@_against
+@against_option
 @click.option("--data", is_flag=True, help="Compute accepted and new SQL on the warehouse and compare the rows.")
 @click.option("--github", is_flag=True, help="Print annotations for a pull request on GitHub, too.")
 @json_option
 @uncollected()
 def check(
-    project_dir: Path | None,
-    profiles_dir: Path | None,
-    target: str | None,
+    project: ProjectOptions,
     against: str | None,
     data: bool,
     github: bool,
@@ -101,13 +87,12 @@ def check(
       syncer check --against origin/main
     """
     from feature_warehouse.cli.annotations import annotation
-    from feature_warehouse.gate.gate import check_project, load_proposal, prove_by_data
+    from feature_warehouse.gate.gate import check_project, prove_by_data
+    from feature_warehouse.gate.proposal import load_proposal
 
-    project = load_project(project_dir, profiles_dir, target)
-    proposal = load_proposal(project, target)
-    now = project.clock() or datetime.now(timezone.utc)
-    checked = check_project(proposal, against=against, today=now.date())
-    proofs = prove_by_data(project, proposal, checked, now) if data else []
+    proposal = load_proposal(project)
+    checked = check_project(proposal, against=against)
+    proofs = prove_by_data(proposal, checked) if data else []
     if as_json:
         print_json(
             {

@@ -4,58 +4,49 @@ from __future__ import annotations
 
 import sys
 import time
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from feature_warehouse.cli.costs import costs_json, print_costs
-from feature_warehouse.cli.metrics import replace_file, status_metrics
 from feature_warehouse.cli.options import (
     json_option,
-    judged_at_option,
+    judged_as_of_option,
+    metrics_option,
     namespace_option,
-    open_store,
     price_option,
     project_options,
     url_option,
 )
 from feature_warehouse.cli.output import print_json, print_table, say_error, utc
+from feature_warehouse.cli.process import open_store
 from feature_warehouse.errors import SyncerError
-from feature_warehouse.monitoring.freshness import Freshness, age_text
-from feature_warehouse.monitoring.status import Status, status
-from feature_warehouse.project.declarations import Declarations
-from feature_warehouse.project.project import Project, load_declarations, load_project
-from feature_warehouse.project.runs import read_runs
-from feature_warehouse.registry.document import Registry, load_registry
+from feature_warehouse.monitoring.freshness import age_text
+from feature_warehouse.project.project import ProjectOptions
 from feature_warehouse.registry.feature import view_id
-from feature_warehouse.store.store import Store
-from feature_warehouse.warehouse.duckdb import open_warehouse
-from feature_warehouse.wire.keyspace import check_namespace, split_field
+from feature_warehouse.wire.keyspace import split_field
 
-#: Seconds to wait for a DuckDB file that another process holds: the other half is worth more than a long wait.
-PATIENCE = 2.0
+if TYPE_CHECKING:
+    from feature_warehouse.monitoring.freshness import Freshness
+    from feature_warehouse.monitoring.status import Status
 
 
 @click.command("status")
 @project_options
 @url_option
 @namespace_option
-@judged_at_option
+@judged_as_of_option
 @click.option("--check", is_flag=True, help="Exit code 1 when anything is stale, or cannot be judged.")
-@click.option(
-    "--metrics", type=click.Path(dir_okay=False, path_type=Path), help="Write it into this file too, as OpenMetrics."
-)
+@metrics_option
 @price_option
 @json_option
 def status_command(
-    project_dir: Path | None,
-    profiles_dir: Path | None,
-    target: str | None,
+    project: ProjectOptions,
     url: str,
     namespace: str | None,
-    now: datetime | None,
+    as_of: datetime | None,
     check: bool,
     metrics: Path | None,
     price_per_gb: float,
@@ -67,46 +58,24 @@ def status_command(
     Example:
       syncer status --check
     """
-    project = load_project(project_dir, profiles_dir, target)
-    declarations = load_declarations(project)
-    declarations.raise_first()
-    namespace = check_namespace(namespace or project.default_namespace)
+    from feature_warehouse.cli.metrics import replace_file, status_metrics
+    from feature_warehouse.monitoring.scope import read_scope
+    from feature_warehouse.monitoring.status import status
+
+    scope = read_scope(project, namespace=namespace, as_of=as_of)
     store = open_store(url)
-    registry = load_registry(project.registry_path, project.name)
-    found = status_of(project, declarations, registry, store, namespace, now)
+    found = status(scope, store)
     if metrics:
-        replace_file(metrics, status_metrics(namespace, found, time.time()))
+        replace_file(metrics, status_metrics(scope.namespace, found, time.time()))
     if as_json:
-        print_json(_json(namespace, found, price_per_gb))
+        print_json(_json(scope.namespace, found, price_per_gb))
     else:
         _print(found)
-        _say(found, f"{namespace} on {store.address}")
+        _say(found, f"{scope.namespace} on {store.address}")
         if found.costs:
             click.echo()
             print_costs(found.costs, price_per_gb)
     sys.exit(1 if check and not found.healthy else 0)
-
-
-def status_of(
-    project: Project,
-    declarations: Declarations,
-    registry: Registry,
-    store: Store,
-    namespace: str,
-    now: datetime | None,
-) -> Status:
-    """The status at ``now``, by default where the project's clock stands, else at this moment."""
-    return status(
-        registry,
-        declarations.views,
-        open_warehouse(project.database, project.settings, patience=PATIENCE),
-        store,
-        namespace=namespace,
-        target=project.target,
-        now=now or project.clock() or datetime.now(timezone.utc),
-        stands=now is None and project.clock() is not None,
-        runs=read_runs(project.runs_path),
-    )
 
 
 def _print(found: Status) -> None:
@@ -141,7 +110,7 @@ def _say(found: Status, place: str) -> None:
     none = "is known to be" if found.offline_unknown or found.online_unknown else "is"
     words = f"{stale} of {len(found.views)} feature views {verb} stale" if stale else f"no feature view {none} stale"
     clock = ", where the project's clock stands" if found.stands else ""
-    click.echo(f"As of {utc(found.now)}{clock}, {words} ({place}).")
+    click.echo(f"As of {utc(found.as_of)}{clock}, {words} ({place}).")
     for what, error in (("the warehouse", found.offline_unknown), ("Redis", found.online_unknown)):
         if error:
             say_error(SyncerError(f"the half of {what} is unknown: {error.message}", error.hint))
@@ -150,7 +119,7 @@ def _say(found: Status, place: str) -> None:
 def _json(namespace: str, found: Status, per_gb: float) -> dict[str, Any]:
     return {
         "namespace": namespace,
-        "now": found.now.isoformat(),
+        "as_of": found.as_of.isoformat(),
         "clock_stands": found.stands,
         "healthy": found.healthy,
         "offline_unknown": found.offline_unknown and found.offline_unknown.message,

@@ -8,32 +8,27 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from feature_warehouse.cli.metrics import replace_file, sync_metrics
-from feature_warehouse.cli.options import duration_option, json_option, open_store
-from feature_warehouse.cli.output import counted, file_error, print_json, print_table, say_error, utc
-from feature_warehouse.cli.progress import Progress
-from feature_warehouse.cli.run import (
-    STATES,
-    Preparation,
-    Run,
-    arguments,
-    logged,
-    mirror_command,
+from feature_warehouse.cli.options import (
+    FILE,
+    duration_option,
+    json_option,
+    mirror_options,
     terms_options,
-    told_to_stop,
 )
+from feature_warehouse.cli.output import counted, file_error, print_json, print_table, say_error, utc
+from feature_warehouse.cli.process import logged, open_store, told_to_stop
 from feature_warehouse.errors import SyncerError
-from feature_warehouse.mirror.namespace import compact_limit, cost_of_length
-from feature_warehouse.mirror.planning import Terms
-from feature_warehouse.mirror.sync import ViewSynced, sync
-from feature_warehouse.mirror.watch import watch
-from feature_warehouse.monitoring import journal
-from feature_warehouse.project.project import ModelRuns
-from feature_warehouse.store.store import Store
+from feature_warehouse.mirror.terms import Terms
+from feature_warehouse.project.project import ProjectOptions, load_project
+
+if TYPE_CHECKING:
+    from feature_warehouse.mirror.preparation import Wanted
+    from feature_warehouse.mirror.sync import ViewSynced
+    from feature_warehouse.store.store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +42,8 @@ class Summary:
     views: list[ViewSynced]
 
 
-@mirror_command("sync")
+@click.command("sync")
+@mirror_options
 @terms_options
 @click.option(
     "--every",
@@ -62,15 +58,14 @@ class Summary:
     metavar="SELECTION",
     help="Run these dbt models before each sync, in dbt's selection syntax; repeatable.",
 )
-@click.option(
-    "--metrics",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write what each sync did into this file, as OpenMetrics.",
-)
+@click.option("--metrics", type=FILE, help="Write what each sync did into this file, as OpenMetrics.")
 @json_option
 def sync_command(
-    prepare: Preparation,
+    project: ProjectOptions,
+    select: tuple[str, ...],
     url: str,
+    namespace: str | None,
+    as_of: datetime | None,
     terms: Terms,
     every: timedelta | None,
     run_models: tuple[str, ...],
@@ -83,22 +78,38 @@ def sync_command(
     Example:
       syncer sync --select carrier_delays --every 30s
     """
-    if every and prepare.now:
-        raise click.UsageError("--now stands still and --every goes on: give one of the two")
-    warned: list[str] = []
-    store, models = open_store(url), ModelRuns(run_models, prepare.target) if run_models else None
+    from feature_warehouse.cli.metrics import replace_file, sync_metrics
+    from feature_warehouse.mirror.namespace import compact_limit, cost_of_length
+    from feature_warehouse.mirror.preparation import prepare
+    from feature_warehouse.mirror.watch import watch
+    from feature_warehouse.project.running import ModelRuns
+    from feature_warehouse.wire.encode import leave_pandas_out
+
+    if every and as_of:
+        raise click.UsageError("--as-of stands still and --every goes on: give one of the two")
+    if not run_models:  # dbt's Python models may be written with pandas
+        leave_pandas_out()
+    store, models = open_store(url), ModelRuns(run_models) if run_models else None
+    wanted: Wanted | None = None
+    warned = False
+
+    def prepared() -> Wanted:
+        nonlocal wanted
+        wanted = prepare(project, namespace=namespace, as_of=as_of, selection=select, before=wanted)
+        return wanted
 
     def cycle() -> Summary:
+        nonlocal warned
         try:
             if models:
-                models.run(prepare.project())
-            summary = _synced(prepare(), store, terms, stopped)
+                models.run(load_project(project))
+            summary = _synced(prepared(), store, terms, stopped)
             if metrics:
                 replace_file(metrics, sync_metrics(summary.namespace, summary.as_of, summary.views, time.time()))
             longest = {view.view: (view.rows, view.longest) for view in summary.views}
             warning = cost_of_length(longest, compact_limit(store))
             if warning and not warned:
-                warned.append(warning)
+                warned = True
                 click.echo(f"Warning: {warning}.", err=True)
             return summary
         except OSError as error:
@@ -108,35 +119,38 @@ def sync_command(
         if every is None:
             _print_summary(cycle(), as_json)
             return
-        prepare()  # a wrong command line or project ends the watch before it begins
+        prepared()  # a wrong command line or project ends the watch before it begins
         for result in watch(cycle, every, stopped):
             _print_cycle(result, as_json)
 
 
-def _synced(run: Run, store: Store, terms: Terms, stopped: Event) -> Summary:
+def _synced(wanted: Wanted, store: Store, terms: Terms, stopped: Event) -> Summary:
+    from feature_warehouse.cli.progress import Progress
+    from feature_warehouse.mirror.sync import sync
+
     started = time.monotonic()
     try:
         with Progress(sys.stderr) as progress:
-            engine = sync(
-                **arguments(run, store, terms, stopped.is_set), stopped=stopped.is_set, progress=progress.show
-            )
-            views = list(engine)
+            views = list(sync(wanted, store, terms=terms, progress=progress.show, stopped=stopped.is_set))
     except SyncerError as error:
-        _write_down(run, {"error": error.message})
+        _write_down(wanted, {"error": error.message})
         raise
     seconds = time.monotonic() - started
     changes = [
         {"view": each.view, "rows": each.rows, "written": each.written, "removed": each.removed} for each in views
     ]
-    _write_down(run, {"seconds": round(seconds, 3), "views": changes})
+    _write_down(wanted, {"seconds": round(seconds, 3), "views": changes})
     return Summary(
-        namespace=run.namespace, address=store.address, as_of=run.instant.as_of, seconds=seconds, views=views
+        namespace=wanted.namespace, address=store.address, as_of=wanted.instant.as_of, seconds=seconds, views=views
     )
 
 
-def _write_down(run: Run, entry: dict[str, Any]) -> None:
-    times = {"ended_at": datetime.now(timezone.utc).isoformat(), "as_of": run.instant.as_of.isoformat()}
-    journal.record(run.project.folder / STATES, run.namespace, {**times, **entry})
+def _write_down(wanted: Wanted, entry: dict[str, Any]) -> None:
+    from feature_warehouse.monitoring import journal
+
+    times = {"ended_at": datetime.now(timezone.utc).isoformat(), "as_of": wanted.instant.as_of.isoformat()}
+    if wanted.remember:
+        journal.record(wanted.remember, wanted.namespace, {**times, **entry})
 
 
 def _print_summary(done: Summary, as_json: bool) -> None:

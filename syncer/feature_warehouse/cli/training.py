@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
 
-from feature_warehouse.cli.options import instant_option, json_option, project_options
+from feature_warehouse.cli.options import FILE, as_of_option, instant_option, json_option, project_options
 from feature_warehouse.cli.output import counted, print_json, shown, utc
-from feature_warehouse.training.batch import get_batch_features
-from feature_warehouse.training.historical import Rebuilt, get_historical_features, rebuild
-from feature_warehouse.training.provenance import manifest_path, read_manifest
+from feature_warehouse.project.project import ProjectOptions
 
-_FILE = click.Path(dir_okay=False, path_type=Path)
+if TYPE_CHECKING:
+    from feature_warehouse.training.historical import Rebuilt
 
 #: What a manifest says already.
 _FIXED = ("service", "timestamp", "known_as_of")
@@ -25,10 +26,10 @@ _FIXED = ("service", "timestamp", "known_as_of")
 @click.argument("service", required=False)
 @click.option("--spine", help="The rows: a dbt model, a .csv or .parquet file, or SQL such as 'from departures'.")
 @click.option("--timestamp", default="event_timestamp", show_default=True, help="The spine's time column.")
-@click.option("-o", "--output", type=_FILE, help="A Parquet file; its manifest is written beside it.")
+@click.option("-o", "--output", type=FILE, help="A Parquet file; its manifest is written beside it.")
 @click.option("--known-as-of", callback=instant_option, help="As it would have come out at this instant.")
 @click.option(
-    "--rebuild", "manifest", type=_FILE, help="Instead of SERVICE: compute that manifest's set again and compare."
+    "--rebuild", "manifest", type=FILE, help="Instead of SERVICE: compute that manifest's set again and compare."
 )
 @project_options
 @json_option
@@ -41,9 +42,7 @@ def training_set(
     output: Path | None,
     known_as_of: datetime | None,
     manifest: Path | None,
-    project_dir: Path | None,
-    profiles_dir: Path | None,
-    target: str | None,
+    project: ProjectOptions,
     as_json: bool,
 ) -> None:
     """Write a training set, or prove one. The features of SERVICE, as known at the time of each row of a spine.
@@ -52,6 +51,9 @@ def training_set(
     Example:
       syncer training-set departure_delay@2 --spine departures --timestamp scheduled_departure_at -o training.parquet
     """
+    from feature_warehouse.training.historical import get_historical_features, rebuild
+    from feature_warehouse.training.provenance import manifest_path, read_manifest
+
     if manifest is not None:
         for name in _FIXED:
             if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
@@ -60,9 +62,7 @@ def training_set(
             manifest,
             entity_rows=spine,
             output=output,
-            project_dir=project_dir,
-            profiles_dir=profiles_dir,
-            target=target,
+            **asdict(project),
         )
         _print_rebuilt(rebuilt, output, as_json)
         sys.exit(1 if rebuilt.differences else 0)
@@ -73,9 +73,7 @@ def training_set(
         service,
         timestamp=timestamp,
         known_as_of=known_as_of,
-        project_dir=project_dir,
-        profiles_dir=profiles_dir,
-        target=target,
+        **asdict(project),
     )
     rows = features.to_parquet(output)
     written = read_manifest(manifest_path(output))
@@ -90,24 +88,20 @@ def training_set(
 
 @click.command()
 @click.argument("service")
-@click.option("-o", "--output", required=True, type=_FILE, help="A Parquet file.")
+@click.option("-o", "--output", required=True, type=FILE, help="A Parquet file.")
 @click.option(
     "--entities",
     help="The combinations of keys: a dbt model, a .csv or .parquet file, or SQL. Default: every entity with a value.",
 )
-@click.option(
-    "--at", callback=instant_option, help="The instant, with its zone. Default: the project's, else real time."
-)
+@as_of_option("The instant")
 @project_options
 @json_option
 def batch(
     service: str,
     output: Path,
     entities: str | None,
-    at: datetime | None,
-    project_dir: Path | None,
-    profiles_dir: Path | None,
-    target: str | None,
+    as_of: datetime | None,
+    project: ProjectOptions,
     as_json: bool,
 ) -> None:
     """Write the features of SERVICE for many entities. As a sync at one instant would serve them.
@@ -116,14 +110,14 @@ def batch(
     Example:
       syncer batch departure_delay@2 --entities tonight.csv -o tonight.parquet
     """
-    features = get_batch_features(
-        service, entities=entities, at=at, project_dir=project_dir, profiles_dir=profiles_dir, target=target
-    )
+    from feature_warehouse.training.batch import get_batch_features
+
+    features = get_batch_features(service, entities=entities, as_of=as_of, **asdict(project))
     rows = features.to_parquet(output)
     if as_json:
-        print_json({"rows": rows, "path": output, "at": features.at})
+        print_json({"rows": rows, "path": output, "as_of": features.as_of})
     else:
-        click.echo(f"{counted(rows, 'row')} written to {output}, as of {utc(features.at)}.")
+        click.echo(f"{counted(rows, 'row')} written to {output}, as of {utc(features.as_of)}.")
 
 
 def _print_rebuilt(rebuilt: Rebuilt, output: Path | None, as_json: bool) -> None:

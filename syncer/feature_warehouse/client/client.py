@@ -55,14 +55,14 @@ class _Reader:
     """What both clients share: what to ask Redis for, and what to make of it."""
 
     def __init__(
-        self, namespace: str, now: datetime | None, on_stale: OnStale, address: str, log: ServedWriter | None
+        self, namespace: str, as_of: datetime | None, on_stale: OnStale, address: str, log: ServedWriter | None
     ) -> None:
-        if now is not None and now.tzinfo is None:
-            raise ValueError(f"now={now!r} has no time zone; give datetime(..., tzinfo=timezone.utc)")
+        if as_of is not None and as_of.tzinfo is None:
+            raise ValueError(f"as_of={as_of!r} has no time zone; give datetime(..., tzinfo=timezone.utc)")
         if on_stale not in get_args(OnStale):
             raise ValueError(f"on_stale={on_stale!r} is none of {', '.join(get_args(OnStale))}")
         self._namespace = namespace
-        self._now = None if now is None else microseconds(now)
+        self._as_of = None if as_of is None else microseconds(as_of)
         self._on_stale = on_stale
         self._address = address
         self.served = log
@@ -146,8 +146,8 @@ class _Reader:
 
     def _instant(self, marker: Marker) -> int:
         """What ttl and staleness of a view are judged by, in microseconds."""
-        if self._now is not None:
-            return self._now
+        if self._as_of is not None:
+            return self._as_of
         if marker.clock == "fixed" and marker.as_of is not None:
             return microseconds(marker.as_of)
         return time.time_ns() // 1_000
@@ -178,13 +178,13 @@ class FeatureClient:
         url: str,
         namespace: str,
         *,
-        now: datetime | None = None,
+        as_of: datetime | None = None,
         timeout: float = TIMEOUT_SECONDS,
         on_stale: OnStale = "warn",
         replicas: bool = False,
         log: ServedLog | None = None,
     ) -> None:
-        """``now``: the instant that ttl and staleness are judged by; default: the real time, or that of the last sync
+        """``as_of``: the instant that ttl and staleness are judged by; default: the real time, or that of the last sync
         where its clock was fixed. ``timeout``: seconds without progress. ``on_stale``: for a view that was not synced
         in 1.5 of its intervals: ``warn`` serves what is there, with the status stale, and logs it once; ``null`` gives
         None; ``raise`` a StaleError. ``replicas``: read from the replicas of a Sentinel service or a Cluster. ``log``:
@@ -192,7 +192,7 @@ class FeatureClient:
         """
         self.namespace = check_namespace(namespace)
         self._fetcher = Fetcher(url, timeout, replicas=replicas)
-        self._reader = _Reader(namespace, now, on_stale, self._fetcher.address, _writer(url, timeout, log))
+        self._reader = _Reader(namespace, as_of, on_stale, self._fetcher.address, _writer(url, timeout, log))
 
     def get_online_features(self, service: str, entity_rows: Rows, request: Request = NO_REQUEST) -> OnlineFeatures:
         """The latest features of ``service`` ('departure_delay', or one version: 'departure_delay@1') for each row.
@@ -243,7 +243,7 @@ class AsyncFeatureClient:
         url: str,
         namespace: str,
         *,
-        now: datetime | None = None,
+        as_of: datetime | None = None,
         timeout: float = TIMEOUT_SECONDS,
         on_stale: OnStale = "warn",
         replicas: bool = False,
@@ -252,7 +252,7 @@ class AsyncFeatureClient:
         """As ``FeatureClient``."""
         self.namespace = check_namespace(namespace)
         self._fetcher = AsyncFetcher(url, timeout, replicas=replicas)
-        self._reader = _Reader(namespace, now, on_stale, self._fetcher.address, _writer(url, timeout, log))
+        self._reader = _Reader(namespace, as_of, on_stale, self._fetcher.address, _writer(url, timeout, log))
 
     async def get_online_features(
         self, service: str, entity_rows: Rows, request: Request = NO_REQUEST

@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from feature_warehouse.gate.accepted import Accepted
+from feature_warehouse.gate.accepted import accepted_before, accepted_here
 from feature_warehouse.gate.judging import judgements, retrain
-from feature_warehouse.project.declarations import Declarations
-from feature_warehouse.project.definition import ProjectDefinitions
+from feature_warehouse.gate.proposal import Proposal
 from feature_warehouse.registry.document import Fix, Registry, changes, taken_in
 from feature_warehouse.wire.cost import Memory, Size, costs, message_bytes
 from feature_warehouse.wire.keyspace import key_prefix
@@ -41,18 +40,15 @@ class Comparison:
     bytes: Mapping[str, tuple[int, int]]
 
 
-def compare(
-    base: Accepted,
-    here: Registry,
-    declarations: Declarations,
-    definitions: ProjectDefinitions,
-    manifest: Mapping[str, Any],
-    namespace: str,
-) -> Comparison:
-    """base: what was accepted before the change; here: the registry as it stands, for the fixes that it accepts."""
-    views, before = declarations.feature_views, base.registry
+def compare(proposal: Proposal, base: str) -> Comparison:
+    """``base``: the branch or commit that the change is merged into. Raises as ``register_project`` does."""
+    declarations, definitions = proposal.declarations, proposal.definitions
+    declarations.raise_first()
+    folder, views = proposal.project.folder, declarations.feature_views
+    accepted = accepted_before(folder, declarations.project, base)
+    here, before = accepted_here(folder, declarations.project).registry, accepted.registry
     after = taken_in(before, views, declarations.services)
-    judged = judgements(base, definitions)
+    judged = judgements(accepted, definitions)
     features = [
         FeatureChange(
             one.view, change.feature, change.kind, _reasons(one.view, change, set(here.fixes) - set(before.fixes))
@@ -79,7 +75,7 @@ def compare(
             judgement.view,
             [change.feature for change in changed],
             (before, after),
-            manifest,
+            proposal.manifest,
             declarations.views[judgement.view],
         )
     ]
@@ -90,7 +86,7 @@ def compare(
         others=tuple(others),
         retrain=tuple(dict.fromkeys(again)),
         diffs={one.view: one.diff for one in judged if one.diff},
-        bytes=_bytes(before, after, namespace),
+        bytes=_bytes(before, after, proposal.project.default_namespace),
     )
 
 

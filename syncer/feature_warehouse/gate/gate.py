@@ -11,13 +11,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import date, datetime, timezone
 from pathlib import Path
-from typing import Any
 
 from feature_warehouse.errors import (
     DefinitionError,
-    ProjectError,
     RefusedError,
     RegistryError,
     SyncerError,
@@ -26,76 +24,16 @@ from feature_warehouse.errors import (
 from feature_warehouse.gate.accepted import Accepted, accepted_before, accepted_here, sql_path
 from feature_warehouse.gate.judging import Judgement, in_words, judgements, retrain
 from feature_warehouse.gate.proof import Proof, prove
+from feature_warehouse.gate.proposal import Proposal
 from feature_warehouse.gate.services import changed_expressions, service_problems
-from feature_warehouse.gate.skew import Skew, Surroundings, find_skew
-from feature_warehouse.project.declarations import Declarations, read_declarations
-from feature_warehouse.project.definition import Definition, ProjectDefinitions, node_names, read_definitions
+from feature_warehouse.project.definition import Definition
 from feature_warehouse.project.definition import to_text as definition_text
-from feature_warehouse.project.project import (
-    Project,
-    compile_feature_views,
-    forget_parsed,
-    parse_project,
-    remembers_parsed,
-)
 from feature_warehouse.registry.document import Fix, Registry, changes, refusals, taken_in, to_text
 from feature_warehouse.sql.changes import Change
 from feature_warehouse.warehouse.duckdb import open_warehouse
 from feature_warehouse.wire.decode import proto_text
 
 _REGISTER = "run `syncer register` and commit registry/"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proposal:
-    """What a project says now. ``manifest``: dbt's, from which the rest was read."""
-
-    folder: Path
-    manifest: Mapping[str, Any]
-    declarations: Declarations
-    definitions: ProjectDefinitions
-    skew: Skew
-
-
-def load_proposal(project: Project, target: str | None) -> Proposal:
-    """What the files of the project say, parsed and compiled just now. ``target``: as it was given.
-
-    Nothing is compiled where a declaration is wrong. No fault is believed that dbt finds in what it remembers of an
-    earlier parse. Raises ProjectError, mostly in dbt's words.
-    """
-    remembered = remembers_parsed(project)
-    try:
-        proposal = _loaded(project, target)
-    except ProjectError:
-        if not remembered:
-            raise
-    else:
-        if not remembered or not (proposal.declarations.problems or proposal.definitions.problems):
-            return proposal
-    forget_parsed(project)
-    return _loaded(project, target)
-
-
-def _loaded(project: Project, target: str | None) -> Proposal:
-    parsed = parse_project(project, target)
-    declarations = read_declarations(parsed.manifest)
-    definitions, skew = ProjectDefinitions(definitions={}, problems={}), Skew()
-    if not declarations.problems:
-        compiled = compile_feature_views(project, target, parsed)
-        definitions = read_definitions(compiled, declarations.views)
-        names = node_names(compiled)
-        surroundings = Surroundings(
-            retentions={names[id_]: kept for id_, kept in declarations.retentions.items()},
-            session_zone=project.session_zone,
-        )
-        skew = find_skew(definitions, declarations.views, surroundings)
-    return Proposal(
-        folder=project.folder,
-        manifest=parsed.manifest,
-        declarations=declarations,
-        definitions=definitions,
-        skew=skew,
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,17 +61,15 @@ class Checked:
     other_sql: Mapping[str, tuple[Definition, Definition]] = field(default_factory=dict)
 
 
-def register_project(
-    proposal: Proposal, *, against: str | None = None, accept_fix: str | None = None, today: date
-) -> Registered:
+def register_project(proposal: Proposal, *, against: str | None = None, accept_fix: str | None = None) -> Registered:
     """Takes what the project says into its registry and writes it, judged against what counted before the change.
 
     ``accept_fix``: the reason for which served features get other values under an old version all the same, recorded
-    with ``today``. Raises DefinitionError for the first declaration that is wrong and RefusedError, with all problems,
-    for changes that are refused; all files are then as before.
+    with today's date. Raises DefinitionError for the first declaration that is wrong and RefusedError, with all
+    problems, for changes that are refused; all files are then as before.
     """
     proposal.declarations.raise_first()
-    gate = _Gate(proposal, accepted_before(proposal.folder, proposal.declarations.project, against))
+    gate = _Gate(proposal, accepted_before(proposal.project.folder, proposal.declarations.project, against))
     changed = gate.value_changes()
     problems = [*gate.refused(), *gate.refused_expressions(), *proposal.skew.problems]
     if accept_fix is None:
@@ -144,6 +80,7 @@ def register_project(
     if accept_fix is not None:
         if not accept_fix.strip():
             raise RegistryError("the reason of the fix is empty", '`--accept-fix "what was wrong"`')
+        today = datetime.now(timezone.utc).date()
         new = [Fix(today, one.view, tuple(change.feature for change in one.changes), accept_fix) for one in changed]
         if not new:
             raise RegistryError(
@@ -152,8 +89,8 @@ def register_project(
     registry = replace(gate.registry, fixes=tuple(sorted([*gate.registry.fixes, *new])))
     files = gate.files(registry)
     for path, text in files.items():
-        _write(proposal.folder / path, text)
-    for left in (proposal.folder / "registry" / "sql").glob("*.sql"):
+        _write(proposal.project.folder / path, text)
+    for left in (proposal.project.folder / "registry" / "sql").glob("*.sql"):
         if sql_path(left.stem) not in files:
             left.unlink()
     return Registered(
@@ -163,17 +100,17 @@ def register_project(
     )
 
 
-def check_project(proposal: Proposal, *, against: str | None = None, today: date) -> Checked:
+def check_project(proposal: Proposal, *, against: str | None = None) -> Checked:
     """All that is wrong: declarations; then refused changes, versions past their date, files behind the project."""
     declarations = proposal.declarations
     if declarations.problems:
         return Checked(problems=declarations.problems)  # what is declared wrongly is not in the registry
-    base = accepted_before(proposal.folder, declarations.project, against)
+    base = accepted_before(proposal.project.folder, declarations.project, against)
     try:
         gate = _Gate(proposal, base)
     except RegistryError as problem:
         return Checked(problems=(problem,))
-    late, warnings = gate.deprecated(today)
+    late, warnings = gate.deprecated((proposal.project.clock() or datetime.now(timezone.utc)).date())
     changed = gate.value_changes()
     problems = [*gate.refused(), *gate.without_latest(), *map(gate.refused_values, changed), *late]
     problems += [*gate.refused_expressions(), *proposal.skew.problems]
@@ -192,12 +129,14 @@ def check_project(proposal: Proposal, *, against: str | None = None, today: date
     )
 
 
-def prove_by_data(project: Project, proposal: Proposal, checked: Checked, now: datetime) -> list[Proof]:
-    """The served views whose SQL is not as accepted, computed both ways at one instant. Raises WarehouseError."""
+def prove_by_data(proposal: Proposal, checked: Checked) -> list[Proof]:
+    """The served views whose SQL is not as accepted, computed both ways where the project's clock stands, else at this
+    moment. Raises WarehouseError."""
     if not checked.other_sql:
         return []
+    project = proposal.project
     with open_warehouse(project.database, project.settings) as warehouse:
-        warehouse.stand_at(now)
+        warehouse.stand_at(project.clock() or datetime.now(timezone.utc))
         relations = proposal.definitions.relations
         return [prove(warehouse, id_, was, new, relations) for id_, (was, new) in checked.other_sql.items()]
 
@@ -210,7 +149,7 @@ class _Gate:
         self.unreadable: RegistryError | None = None
         project, self._views = proposal.declarations.project, proposal.declarations.feature_views
         try:
-            self.here = accepted_here(proposal.folder, project)
+            self.here = accepted_here(proposal.project.folder, project)
         except RegistryError as error:  # a merge has left it so: what it recorded beside the base's is lost
             self.unreadable = error
             self.here = Accepted(registry=Registry(project=project), definitions={})
@@ -332,7 +271,7 @@ class _Gate:
             for id_ in self.registry.views
             if id_ not in self.here.definitions or any(self._since_of(id_, "value change", "schema break"))
         ]
-        proto = self.proposal.folder / "registry" / "features.proto"
+        proto = self.proposal.project.folder / "registry" / "features.proto"
         written = proto.read_text(encoding="utf-8") if proto.exists() else ""
         if not found and written != proto_text(self.registry.views.values()):
             found.append("registry/features.proto does not say what the registry says")

@@ -11,10 +11,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from feature_warehouse.errors import RequestError, closest
-from feature_warehouse.project.declarations import Declarations
-from feature_warehouse.project.definition import ProjectDefinitions
-from feature_warehouse.registry.document import Registry
+from feature_warehouse.errors import DefinitionError, RequestError, closest
+from feature_warehouse.project.compiling import compile_feature_views
+from feature_warehouse.project.declarations import Declarations, read_declarations
+from feature_warehouse.project.definition import ProjectDefinitions, read_definitions
+from feature_warehouse.project.project import ProjectOptions, load_project
+from feature_warehouse.registry.document import Registry, load_registry
 from feature_warehouse.registry.feature import FeatureService, FeatureView, period_text
 from feature_warehouse.sql.clauses import names_read
 from feature_warehouse.sql.facts import Facts
@@ -92,6 +94,27 @@ class Lineage:
             if id_ in known:
                 return id_
         raise RequestError(f"no feature comes from a column '{name}'", closest(name, known, "columns that are read"))
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectLineage:
+    """The lineage of a project, and why some views are not in it."""
+
+    lineage: Lineage
+    problems: tuple[DefinitionError, ...]
+
+
+def project_lineage(options: ProjectOptions, namespace: str | None = None) -> ProjectLineage:
+    """From the project's files as they are now, compiled without a warehouse. Raises ProjectError and RegistryError."""
+    project = load_project(options)
+    compiled = compile_feature_views(project)
+    declarations = read_declarations(compiled.manifest)
+    definitions = read_definitions(compiled, declarations.views)
+    registry = load_registry(project.registry_path, declarations.project)
+    lineage = read_lineage(
+        declarations, definitions, compiled.manifest, registry, namespace or project.default_namespace
+    )
+    return ProjectLineage(lineage, (*declarations.problems, *definitions.problems.values()))
 
 
 def read_lineage(

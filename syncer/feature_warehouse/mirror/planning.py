@@ -14,25 +14,13 @@ from feature_warehouse.errors import DataError
 from feature_warehouse.mirror.difference import Comparison, Difference, empty_spool
 from feature_warehouse.mirror.namespace import fingerprint, is_witnessed, read_back
 from feature_warehouse.mirror.state import StateFolder
+from feature_warehouse.mirror.terms import Terms
 from feature_warehouse.registry.feature import view_id
 from feature_warehouse.store.store import Store
 from feature_warehouse.warehouse.duckdb import Latest
 from feature_warehouse.warehouse.spool import Spool
 from feature_warehouse.wire.keyspace import split_field
 from feature_warehouse.wire.marker import Marker
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """What a run may do, and how fast."""
-
-    full: bool = False  # read Redis back, whatever is remembered
-    allow_empty: bool = False
-    allow_shrink: float = 0.5  # the largest share of a view's entities that may vanish at once
-    allow_eviction: bool = False
-    max_rows_per_second: int | None = None
-    wait_replicas: int = 0
-    deadline: float = 60.0  # seconds to go on trying after the connection was lost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

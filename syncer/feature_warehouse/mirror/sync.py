@@ -13,12 +13,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from itertools import chain
 from pathlib import Path
-from typing import Literal
 
 from feature_warehouse.errors import FencedError, StoppedError, StoreError, StoreNotReadyError, StoreUnavailableError
 from feature_warehouse.mirror.cluster import ClusterWriter
@@ -36,13 +34,14 @@ from feature_warehouse.mirror.namespace import (
     withdraw,
 )
 from feature_warehouse.mirror.patience import Patience
-from feature_warehouse.mirror.planning import Planned, Planner, Terms
+from feature_warehouse.mirror.planning import Planned, Planner
+from feature_warehouse.mirror.preparation import Instant, Wanted
 from feature_warehouse.mirror.state import StateFolder, workspace
-from feature_warehouse.project.declarations import DeclaredView
-from feature_warehouse.registry.document import Registry, from_document
+from feature_warehouse.mirror.terms import USUAL, Terms
+from feature_warehouse.registry.document import from_document
 from feature_warehouse.registry.feature import view_id
 from feature_warehouse.store.store import Store
-from feature_warehouse.warehouse.duckdb import Latest, Warehouse
+from feature_warehouse.warehouse.duckdb import Latest
 from feature_warehouse.warehouse.spool import Spool
 from feature_warehouse.wire.encode import Encoded, Encoder, Removed, Rows
 from feature_warehouse.wire.keyspace import served_key, split_field
@@ -56,17 +55,6 @@ TRANSACTION_BYTES = 1 << 20
 
 #: Seconds that replicas have to follow.
 REPLICA_SECONDS = 10.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Instant:
-    """The "now" of a run; ``clock`` is fixed when it was given instead of read off a clock."""
-
-    as_of: datetime
-    clock: Literal["real", "fixed"]
-
-
-_USUAL = Terms()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,65 +73,46 @@ class ViewSynced:
 
 
 def sync(
-    registry: Registry,
-    declared: Mapping[str, DeclaredView],
-    open_warehouse: AbstractContextManager[Warehouse],
+    wanted: Wanted,
     store: Store,
     *,
-    namespace: str,
-    target: str,
-    instant: Instant,
-    select: Collection[str] | None = None,
-    remember: Path | None = None,
-    terms: Terms = _USUAL,
+    terms: Terms = USUAL,
     progress: Callable[[Planned, int, int], None] = lambda planned, rows, size: None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Iterator[ViewSynced]:
-    """Mirrors the registry's views (``select``: only these ids) into ``namespace``; yields one record per view.
+    """Makes Redis what is wanted; yields one record per view.
 
-    ``declared``: where each view is in the warehouse, by view id. ``remember``: the folder of states. ``progress`` is
-    called with the rows and bytes of each acknowledged transaction. Once ``stopped`` says so, the transaction on its
-    way is finished, what was done is remembered, and StoppedError is raised. Raises NamespaceError when the namespace
-    belongs to another project or target, RegistryError when it shows what ``registry`` lacks, WarehouseError and
-    DataError, all before anything is written; and StoreError.
+    ``progress`` is called with the rows and bytes of each acknowledged transaction. Once ``stopped`` says so, the
+    transaction on its way is finished, what was done is remembered, and StoppedError is raised. Raises NamespaceError
+    when the namespace belongs to another project or target, RegistryError when it shows what the registry lacks,
+    WarehouseError and DataError, all before anything is written; and StoreError.
     """
+    registry, namespace, target = wanted.registry, wanted.namespace, wanted.target
     document, markers = _first_look(store, namespace, registry.project, target, terms, stopped)
     check_contained(document, registry, namespace)
-    with workspace(remember) as folder, Comparison(folder) as comparison:
-        latest = _latest(registry, declared, open_warehouse, namespace, instant, select, folder, terms)
-        states = _states(remember, namespace, store)
-        run = _Run(Planner(store, namespace, terms, folder, comparison, states, stopped), instant, progress)
+    with workspace(wanted.remember) as folder, Comparison(folder) as comparison:
+        latest = _latest(wanted, folder, terms, stopped)
+        states = _states(wanted.remember, namespace, store)
+        run = _Run(Planner(store, namespace, terms, folder, comparison, states, stopped), wanted.instant, progress)
         if document is None:
             document = run.patience().insist(lambda: claim(store, namespace, registry, target))
         yield from run.mirror(latest, markers)
         run.patience().insist(lambda: publish_registry(store, namespace, registry, target, document))
-        if select is None:
+        if wanted.select is None:
             yield from run.mirror(dict.fromkeys(unserved(markers, registry)), markers)
 
 
-def plan(
-    registry: Registry,
-    declared: Mapping[str, DeclaredView],
-    open_warehouse: AbstractContextManager[Warehouse],
-    store: Store,
-    *,
-    namespace: str,
-    target: str,
-    instant: Instant,
-    select: Collection[str] | None = None,
-    remember: Path | None = None,
-    terms: Terms = _USUAL,
-) -> list[Planned]:
+def plan(wanted: Wanted, store: Store, *, terms: Terms = USUAL) -> list[Planned]:
     """What ``sync`` would do now; nothing of it is done, and the spools are gone again. Raises as ``sync`` does."""
-    document, markers = _first_look(store, namespace, registry.project, target, terms)
+    registry, namespace = wanted.registry, wanted.namespace
+    document, markers = _first_look(store, namespace, registry.project, wanted.target, terms)
     check_contained(document, registry, namespace)
-    with workspace(remember) as folder, Comparison(folder) as comparison:
-        latest = _latest(registry, declared, open_warehouse, namespace, instant, select, folder, terms)
-        planner = Planner(store, namespace, terms, folder, comparison, _states(remember, namespace, store))
-        wanted: dict[str, Latest | None] = {**latest}
-        if select is None:
-            wanted |= dict.fromkeys(unserved(markers, registry))
-        return planner.plan({field: (view, markers.get(field)) for field, view in wanted.items()})
+    with workspace(wanted.remember) as folder, Comparison(folder) as comparison:
+        latest: dict[str, Latest | None] = {**_latest(wanted, folder, terms)}
+        planner = Planner(store, namespace, terms, folder, comparison, _states(wanted.remember, namespace, store))
+        if wanted.select is None:
+            latest |= dict.fromkeys(unserved(markers, registry))
+        return planner.plan({field: (view, markers.get(field)) for field, view in latest.items()})
 
 
 def drop(
@@ -161,12 +130,12 @@ def drop(
     Yields as ``sync`` does. Of entities only fields that a marker names are removed: what others keep under keys of the
     same names stays. Not ``really``: only yields what would be removed. Raises as ``sync`` does.
     """
-    document, markers = _first_look(store, namespace, project, target, _USUAL, stopped)
+    document, markers = _first_look(store, namespace, project, target, USUAL, stopped)
     if document is None:
         return
     instant = Instant(as_of=datetime.now(timezone.utc), clock="real")
     with workspace(remember) as folder, Comparison(folder) as comparison:
-        planner = Planner(store, namespace, _USUAL, folder, comparison, _states(remember, namespace, store), stopped)
+        planner = Planner(store, namespace, USUAL, folder, comparison, _states(remember, namespace, store), stopped)
         if not really:
             for each in planner.plan({field: (None, marker) for field, marker in sorted(markers.items())}):
                 yield ViewSynced(
@@ -183,7 +152,7 @@ def drop(
         yield from run.mirror(dict.fromkeys(sorted(markers)), markers)
     for service in from_document(document).services:
         store.remove(served_key(namespace, service))
-    Patience(_USUAL.deadline, stopped).insist(lambda: withdraw(store, namespace, document))
+    Patience(USUAL.deadline, stopped).insist(lambda: withdraw(store, namespace, document))
 
 
 def _first_look(
@@ -208,21 +177,19 @@ def _first_look(
 
 
 def _latest(
-    registry: Registry,
-    declared: Mapping[str, DeclaredView],
-    open_warehouse: AbstractContextManager[Warehouse],
-    namespace: str,
-    instant: Instant,
-    select: Collection[str] | None,
-    folder: Path,
-    terms: Terms,
+    wanted: Wanted, folder: Path, terms: Terms, stopped: Callable[[], bool] = lambda: False
 ) -> dict[str, Latest]:
     """By field, what each of the chosen views should hold online."""
-    chosen = [view for id_, view in registry.views.items() if select is None or id_ in select]
-    with open_warehouse as warehouse:
+    with wanted.open_warehouse(stopped) as warehouse:
         found = [
-            warehouse.spool(declared[view.id], Encoder(namespace, view), instant.as_of, folder, terms.allow_empty)
-            for view in chosen
+            warehouse.spool(
+                wanted.declared[view.id],
+                Encoder(wanted.namespace, view),
+                wanted.instant.as_of,
+                folder,
+                terms.allow_empty,
+            )
+            for view in wanted.views
         ]
     return {latest.field: latest for latest in found}
 

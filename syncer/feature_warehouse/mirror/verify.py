@@ -5,20 +5,16 @@ Each view is compared as of the instant that its marker names: what the mirror c
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from feature_warehouse.mirror.difference import Comparison, empty_spool
 from feature_warehouse.mirror.namespace import check_owner, read_back, read_markers, unserved
+from feature_warehouse.mirror.preparation import Wanted
 from feature_warehouse.mirror.state import workspace
-from feature_warehouse.project.declarations import DeclaredView
-from feature_warehouse.registry.document import Registry
 from feature_warehouse.registry.feature import view_id
 from feature_warehouse.store.store import Store
-from feature_warehouse.warehouse.duckdb import Warehouse
 from feature_warehouse.warehouse.spool import Spool
 from feature_warehouse.wire.encode import Encoder
 from feature_warehouse.wire.keyspace import field_name, split_field
@@ -40,50 +36,40 @@ class ViewVerified:
         return self.missing + self.different + self.extra
 
 
-def verify(
-    registry: Registry,
-    declared: Mapping[str, DeclaredView],
-    open_warehouse: AbstractContextManager[Warehouse],
-    store: Store,
-    *,
-    namespace: str,
-    target: str,
-    now: datetime,
-    select: Collection[str] | None = None,
-) -> Iterator[ViewVerified]:
-    """Compares the registry's views (``select``: only these ids) with what is online; yields one record per view.
+def verify(wanted: Wanted, store: Store) -> Iterator[ViewVerified]:
+    """Compares what is wanted with what is online; yields one record per view.
 
-    ``now``: the instant for views without a marker. What is left of view versions that the registry no longer has is
-    reported too, without ``select``. Writes nothing to Redis. Raises as ``sync`` does.
+    Views without a marker are compared at the instant asked for. What is left of view versions that the registry no
+    longer has is reported too, unless views were selected. Writes nothing to Redis. Raises as ``sync`` does.
     """
-    check_owner(store, namespace, registry.project, target)
+    registry, namespace = wanted.registry, wanted.namespace
+    check_owner(store, namespace, registry.project, wanted.target)
     markers = read_markers(store, namespace)
-    chosen = [view for id_, view in registry.views.items() if select is None or id_ in select]
     with workspace(None) as folder, Comparison(folder) as comparison:
-        wanted = []
-        with open_warehouse as warehouse:
-            for view in chosen:
+        found = []
+        with wanted.open_warehouse() as warehouse:
+            for view in wanted.views:
                 marker = markers.get(field_name(view.name, view.version))
-                as_of = (marker.as_of if marker else None) or now
+                as_of = (marker.as_of if marker else None) or wanted.instant.as_of
                 encoder = Encoder(namespace, view)
-                wanted.append(warehouse.spool(declared[view.id], encoder, as_of, folder, allow_empty=True))
-        for latest in wanted:
+                found.append(warehouse.spool(wanted.declared[view.id], encoder, as_of, folder, allow_empty=True))
+        for latest in found:
             entity = latest.view.entity.name
             yield _compare(store, namespace, entity, latest.field, latest.spool, folder, comparison)
-        if select is None:
+        if wanted.select is None:
             for field in unserved(markers, registry):
                 nothing = empty_spool(folder / f"{field}.gone")
                 yield _compare(store, namespace, markers[field].entity, field, nothing, folder, comparison)
 
 
 def _compare(
-    store: Store, namespace: str, entity: str, field: str, wanted: Spool, folder: Path, comparison: Comparison
+    store: Store, namespace: str, entity: str, field: str, spool: Spool, folder: Path, comparison: Comparison
 ) -> ViewVerified:
     online = read_back(store, namespace, entity, field, folder / f"{field}.online")
-    found = comparison.difference(wanted, online)
+    found = comparison.difference(spool, online)
     return ViewVerified(
         view=view_id(*split_field(field)),
-        rows=wanted.rows,
+        rows=spool.rows,
         missing=found.added,
         different=found.changed,
         extra=found.removals.rows,

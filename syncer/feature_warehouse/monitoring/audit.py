@@ -11,7 +11,6 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -19,11 +18,13 @@ import pyarrow as pa
 from feature_warehouse.client.ondemand import names_read, readable
 from feature_warehouse.client.served import read_row
 from feature_warehouse.errors import RequestError
-from feature_warehouse.project.project import Project, compile_sql, load_declarations, load_project
+from feature_warehouse.project.compiling import compile_sql
+from feature_warehouse.project.project import ANYWHERE, Project, ProjectOptions
+from feature_warehouse.project.reading import read_project
 from feature_warehouse.registry.feature import STALE_FACTOR, FeatureService
 from feature_warehouse.registry.types import INTEGER_RANGES, feature_type
 from feature_warehouse.store.store import Store
-from feature_warehouse.training.frames import Request, load_request
+from feature_warehouse.training.request import Request, request_of
 from feature_warehouse.training.spine import quoted
 from feature_warehouse.warehouse.duckdb import Warehouse, open_warehouse
 from feature_warehouse.wire.decode import instant
@@ -83,12 +84,10 @@ class Audit:
 def audit_served(
     services: Sequence[str],
     url: str,
+    options: ProjectOptions = ANYWHERE,
     *,
     since: datetime | None = None,
     namespace: str | None = None,
-    project_dir: Path | None = None,
-    profiles_dir: Path | None = None,
-    target: str | None = None,
 ) -> Audit:
     """Drains what was served of ``services`` and compares it; none named: of all that the project declares.
 
@@ -96,11 +95,10 @@ def audit_served(
     Raises RequestError for a service that is not declared, ProjectError, WarehouseError and StoreError; the tables are
     then as before, or hold the drained rows already.
     """
-    project = load_project(project_dir, profiles_dir, target)
-    declarations = load_declarations(project)
+    read = read_project(options)
+    project, declarations = read.project, read.declarations
     declarations.raise_first()
-    names = services or sorted(declarations.services)
-    requests = [load_request(name, project_dir, profiles_dir, target) for name in names]
+    requests = [request_of(read, name) for name in services or sorted(declarations.services)]
     store = Store(url)
     try:
         drained, newest = _drain(requests, store, namespace or project.default_namespace, project)
@@ -222,7 +220,7 @@ def _compiled(request: Request) -> tuple[str, str]:
     spine = ["spine='served_spine'", f"spine_columns={columns!r}"]
     expected = request.call("point_in_time_join", [*spine, "spine_timestamp='served_at'"])
     mirrored = request.call("_mirrored_values", spine)
-    both = compile_sql(request.project, f"{{{{ {expected} }}}}{_APART}{{{{ {mirrored} }}}}", request.target)
+    both = compile_sql(request.project, f"{{{{ {expected} }}}}{_APART}{{{{ {mirrored} }}}}")
     of_serving, _, of_mirrors = both.partition(_APART)
     return of_serving, of_mirrors
 

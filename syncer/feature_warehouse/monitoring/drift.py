@@ -7,13 +7,16 @@ dbt's test, the command and a report say the same.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from feature_warehouse.errors import RequestError
+from feature_warehouse.monitoring.scope import Scope
 from feature_warehouse.project.catalog import read_consumers
 from feature_warehouse.project.manifest import in_order
+from feature_warehouse.project.running import select_models
 from feature_warehouse.registry.feature import STALE_FACTOR
 from feature_warehouse.warehouse.duckdb import Warehouse
 
@@ -77,10 +80,58 @@ class FeatureDrift:
     def id(self) -> str:
         return f"{self.source}.{self.feature}"
 
-    def is_stale(self, now: datetime) -> bool:
+    def is_stale(self, as_of: datetime) -> bool:
         """True when more than 1.5 periods have gone by since this one: the profile is not made any more, or finds no
         rows."""
-        return now - self.period_end > STALE_FACTOR * PERIODS[self.period]
+        return as_of - self.period_end > STALE_FACTOR * PERIODS[self.period]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """What the drift profiles of a project say as of an instant. stale, empty: profiles, by name."""
+
+    as_of: datetime
+    features: tuple[FeatureDrift, ...]
+    stale: tuple[str, ...]
+    empty: tuple[str, ...]  # without a period
+
+    @property
+    def calm(self) -> bool:
+        """Nothing is to be acted on, and every profile is made."""
+        return not (self.stale or self.empty or any(each.verdict == "act" for each in self.features))
+
+
+def drift(scope: Scope, selection: Sequence[str] = ()) -> Drift:
+    """The newest period of the project's drift profiles; ``selection``: of these profiles, or of those that read these
+    models, in dbt's syntax.
+
+    Raises RequestError when there is no such profile, and WarehouseError.
+    """
+    profiles = _selected(scope, find_profiles(scope.manifest), selection)
+    with scope.open_warehouse() as warehouse:
+        features = read_drift(profiles, find_consumers(scope.manifest), warehouse)
+    return Drift(
+        as_of=scope.as_of,
+        features=features,
+        stale=tuple(sorted({each.profile for each in features if each.is_stale(scope.as_of)})),
+        empty=tuple(sorted({profile.name for profile in profiles} - {each.profile for each in features})),
+    )
+
+
+def _selected(scope: Scope, profiles: tuple[Profile, ...], selection: Sequence[str]) -> tuple[Profile, ...]:
+    if not profiles:
+        raise RequestError(
+            "the project has no drift profile",
+            "make one: a model of feature_warehouse.drift_profile (docs/guides/drift.md)",
+        )
+    if not selection:
+        return profiles
+    models = select_models(scope.project, selection)
+    chosen = tuple(each for each in profiles if each.unique_id in models or each.reads & models)
+    if not chosen:
+        names = ", ".join(each.name for each in profiles)
+        raise RequestError(f"--select {' '.join(selection)} selects no drift profile", f"there are {names}")
+    return chosen
 
 
 def find_profiles(manifest: Mapping[str, Any]) -> tuple[Profile, ...]:

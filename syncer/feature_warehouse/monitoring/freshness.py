@@ -67,11 +67,11 @@ def judge(
     built: ModelRun | None,
     offline: Offline | None,
     online: Online | None,
-    now: datetime,
+    as_of: datetime,
     real_now: datetime,
 ) -> Freshness:
     """``offline`` and ``online``: None where that half could not be looked at. ``real_now``: what dbt's runs are
-    measured by; other than ``now`` where the project's clock stands.
+    measured by; other than ``as_of`` where the project's clock stands.
     """
     every, newest = view.expected_every, offline.newest_available_at if offline else None
     expected = f"expected every {age_text(every)}" if every is not None else "static"
@@ -84,8 +84,8 @@ def judge(
     quiet = False
     if offline is None:
         unknown.append("its history cannot be read")
-        if view.tier != "static" and mirrored is not None and is_stale(mirrored, every, now):
-            reasons.append(f"the newest fact online is {age_text(now - mirrored)} old ({expected})")
+        if view.tier != "static" and mirrored is not None and is_stale(mirrored, every, as_of):
+            reasons.append(f"the newest fact online is {age_text(as_of - mirrored)} old ({expected})")
     elif newest is None:
         reasons.append("the warehouse has no fact of it that is available")
     elif view.tier == "static":
@@ -93,18 +93,18 @@ def judge(
             reasons.append("its last dbt run failed")
         elif built and is_stale(built.ended_at, every, real_now):
             reasons.append(f"last built {age_text(real_now - built.ended_at)} ago ({expected})")
-    elif is_stale(newest, every, now):
+    elif is_stale(newest, every, as_of):
         quiet = built is not None and built.succeeded and not is_stale(built.ended_at, every, real_now)
         suspect = _suspect(built, built_age, quiet)
-        reasons.append(f"the newest fact is {age_text(now - newest)} old ({expected}): {suspect}")
+        reasons.append(f"the newest fact is {age_text(as_of - newest)} old ({expected}): {suspect}")
 
     if served and online is None:
         unknown.append("Redis cannot be asked what is online")
     elif served and synced_at is None:
         reasons.append("never completely synced")
-    elif synced_at is not None and is_stale(synced_at, every, now):
+    elif synced_at is not None and is_stale(synced_at, every, as_of):
         reasons.append(
-            f"last synced {age_text(now - synced_at)} ago ({expected}): see whether its scheduler still runs"
+            f"last synced {age_text(as_of - synced_at)} ago ({expected}): see whether its scheduler still runs"
         )
 
     return Freshness(
@@ -113,10 +113,10 @@ def judge(
         built=built,
         built_age=built_age,
         offline=offline,
-        offline_age=now - newest if newest else None,
+        offline_age=as_of - newest if newest else None,
         online=online if served else None,
-        online_age=now - mirrored if mirrored else None,
-        sync_age=now - synced_at if synced_at else None,
+        online_age=as_of - mirrored if mirrored else None,
+        sync_age=as_of - synced_at if synced_at else None,
         reasons=tuple(reasons),
         unknown=tuple(unknown),
         quiet=quiet,

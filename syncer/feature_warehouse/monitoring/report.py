@@ -7,24 +7,26 @@ of the drift tables, which the tests read too.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from feature_warehouse.errors import WarehouseError
+from feature_warehouse.errors import ProjectError, WarehouseError
+from feature_warehouse.gate.lineage import Lineage, read_lineage
+from feature_warehouse.mirror.preparation import STATES
+from feature_warehouse.monitoring import journal
 from feature_warehouse.monitoring.freshness import Freshness
 from feature_warehouse.monitoring.profiles import Profile, read_profiles
-from feature_warehouse.monitoring.status import Status
+from feature_warehouse.monitoring.scope import Scope
+from feature_warehouse.monitoring.status import PATIENCE, Status, status
 from feature_warehouse.project.catalog import Consumer, Relation, drift_tables, read_consumers, read_relations, upstream
+from feature_warehouse.project.compiling import compile_feature_views
 from feature_warehouse.project.declarations import Declarations, DeclaredView
+from feature_warehouse.project.definition import read_definitions
 from feature_warehouse.registry.document import Registry
 from feature_warehouse.registry.feature import Feature, FeatureService, FeatureView
-from feature_warehouse.warehouse.duckdb import Warehouse
+from feature_warehouse.store.store import Store
 from feature_warehouse.wire.cost import FeatureCost, ViewCost, price
-
-if TYPE_CHECKING:
-    from feature_warehouse.gate.lineage import Lineage  # sqlglot comes with it
 
 #: From worst to best; what has no verdict yet comes last.
 VERDICTS = ("act", "look", "stable")
@@ -125,49 +127,37 @@ class Report:
         return price(size, self.per_gb)
 
 
-def collect(
-    manifest: Mapping[str, Any],
-    declarations: Declarations,
-    registry: Registry,
-    status: Status,
-    open_warehouse: AbstractContextManager[Warehouse],
-    *,
-    target: str,
-    namespace: str,
-    address: str,
-    per_gb: float,
-    syncs: Sequence[Mapping[str, Any]],
-    lineage: Lineage | None,
-    trouble: Sequence[str] = (),
-) -> Report:
-    """The report of a project; what cannot be read of the warehouse is named in it and left out.
+def report(scope: Scope, store: Store, per_gb: float) -> Report:
+    """The report of a project; what cannot be read of warehouse, Redis or SQL is named in it and left out.
 
-    ``lineage``: None where it is not known. ``trouble``: what else is not known, in sentences.
+    ``per_gb``: USD for a gigabyte of Redis in a month. Raises as ``status`` does.
     """
-    relations = read_relations(manifest)
+    registry, declarations, found = scope.registry(), scope.declarations, status(scope, store)
+    lineage, trouble = _lineage(scope, registry)
+    relations = read_relations(scope.manifest)
     profiles: list[Profile] = []
-    unknown = [error.message for error in (status.offline_unknown, status.online_unknown) if error]
+    unknown = [error.message for error in (found.offline_unknown, found.online_unknown) if error]
     if tables := list(drift_tables(relations)):
         try:
-            with open_warehouse as warehouse:
+            with scope.open_warehouse(PATIENCE) as warehouse:
                 profiles, unread = read_profiles(warehouse, tables)
                 unknown += unread
         except WarehouseError as error:
             unknown.append(error.message)
     of = {(profile.source_type, profile.source, profile.feature): profile for profile in profiles}
-    consumers = read_consumers(manifest)
-    freshness = {each.view.id: each for each in status.views}
+    consumers = read_consumers(scope.manifest)
+    freshness = {each.view.id: each for each in found.views}
     views = (
-        _view_page(each, relations, declarations, registry, freshness[id_], status, of, lineage)
+        _view_page(each, relations, declarations, registry, freshness[id_], found, of, lineage)
         for id_, each in sorted(declarations.views.items())
     )
     return Report(
         project=declarations.project,
-        target=target,
-        namespace=namespace,
-        address=address,
+        target=scope.project.target,
+        namespace=scope.namespace,
+        address=store.address,
         made_at=datetime.now(timezone.utc),
-        status=status,
+        status=found,
         per_gb=per_gb,
         views=tuple(views),
         services=tuple(
@@ -178,9 +168,20 @@ def collect(
             )
             for id_, service in sorted(declarations.services.items())
         ),
-        syncs=syncs,
+        syncs=journal.read(scope.project.folder / STATES, scope.namespace),
         trouble=tuple(dict.fromkeys([*unknown, *trouble])),
     )
+
+
+def _lineage(scope: Scope, registry: Registry) -> tuple[Lineage | None, list[str]]:
+    """Columns to models, from what dbt compiles; and what of it cannot be known, in sentences."""
+    try:
+        compiled = compile_feature_views(scope.project)
+    except ProjectError as error:
+        return None, [error.message]
+    found = read_definitions(compiled, scope.declarations.views)
+    lineage = read_lineage(scope.declarations, found, compiled.manifest, registry, scope.namespace)
+    return lineage, [problem.message for problem in found.problems.values()]
 
 
 def _view_page(

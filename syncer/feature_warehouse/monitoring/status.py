@@ -14,8 +14,9 @@ from datetime import datetime, timezone
 from feature_warehouse.errors import NamespaceError, StoreError, SyncerError, WarehouseError, WarehouseLockedError
 from feature_warehouse.mirror.namespace import check_owner, read_markers, server_memory, unserved
 from feature_warehouse.monitoring.freshness import Freshness, Offline, Online, judge
+from feature_warehouse.monitoring.scope import Scope
 from feature_warehouse.project.declarations import DeclaredView
-from feature_warehouse.project.runs import ModelRun
+from feature_warehouse.project.runs import read_runs
 from feature_warehouse.registry.document import Registry
 from feature_warehouse.store.store import Store
 from feature_warehouse.warehouse.duckdb import Warehouse
@@ -28,8 +29,8 @@ from feature_warehouse.wire.marker import Marker
 class Status:
     """All feature views at one instant, by id; and why a half is unknown, where it is."""
 
-    now: datetime
-    stands: bool  # `now` is where the project's clock stands: no age grows, and a scheduler that ends does not show
+    as_of: datetime
+    stands: bool  # that is where the project's clock stands: no age grows, and a scheduler that ends does not show
     views: tuple[Freshness, ...]
     markers: Mapping[str, Marker]  # by field; {} where Redis is unknown
     costs: tuple[ViewCost, ...]  # of what is online
@@ -49,26 +50,19 @@ class Status:
         return judged and not self.stale
 
 
-def status(
-    registry: Registry,
-    declared: Mapping[str, DeclaredView],
-    open_warehouse: AbstractContextManager[Warehouse],
-    store: Store,
-    *,
-    namespace: str,
-    target: str,
-    now: datetime,
-    stands: bool,
-    runs: Mapping[str, ModelRun],
-) -> Status:
-    """The status of all ``declared`` views at ``now``; ``stands``: of a clock that stands there; ``runs``: dbt's last,
-    by unique id.
+#: Seconds to wait for a DuckDB file that another process holds: the other half is worth more than a long wait.
+PATIENCE = 2.0
 
-    Raises NamespaceError when the namespace belongs to another project or target.
+
+def status(scope: Scope, store: Store) -> Status:
+    """The status of all declared views.
+
+    Raises NamespaceError when the namespace belongs to another project or target, and RegistryError.
     """
-    offline, offline_unknown = _offline(declared, open_warehouse, now)
-    markers, memory, online_unknown = _online(store, namespace, registry.project, target)
-    real_now = datetime.now(timezone.utc)
+    registry, declared, as_of = scope.registry(), scope.declarations.views, scope.as_of
+    offline, offline_unknown = _offline(declared, scope.open_warehouse(PATIENCE), as_of)
+    markers, memory, online_unknown = _online(store, scope.namespace, registry.project, scope.project.target)
+    runs, real_now = read_runs(scope.project.runs_path), datetime.now(timezone.utc)
     views = tuple(
         judge(
             each.view,
@@ -78,14 +72,14 @@ def status(
             online=None
             if markers is None
             else Online(marker=markers.get(field_name(each.view.name, each.view.version))),
-            now=now,
+            as_of=as_of,
             real_now=real_now,
         )
         for id_, each in sorted(declared.items())
     )
     return Status(
-        now=now,
-        stands=stands,
+        as_of=as_of,
+        stands=scope.stands,
         views=views,
         markers=markers or {},
         costs=tuple(costs(registry, _sizes(registry, markers or {}), memory)),
@@ -95,12 +89,8 @@ def status(
     )
 
 
-def _field(declared: DeclaredView) -> str:
-    return field_name(declared.view.name, declared.view.version)
-
-
 def _offline(
-    declared: Mapping[str, DeclaredView], open_warehouse: AbstractContextManager[Warehouse], now: datetime
+    declared: Mapping[str, DeclaredView], open_warehouse: AbstractContextManager[Warehouse], as_of: datetime
 ) -> tuple[dict[str, Offline], SyncerError | None]:
     """The warehouse's half of each view that can be read; and the first error of those that cannot."""
     found: dict[str, Offline] = {}
@@ -109,7 +99,7 @@ def _offline(
         with open_warehouse as warehouse:
             for id_, each in declared.items():
                 try:
-                    found[id_] = Offline(newest_available_at=warehouse.newest_available_at(each, now))
+                    found[id_] = Offline(newest_available_at=warehouse.newest_available_at(each, as_of))
                 except WarehouseError as error:
                     unknown = unknown or error
     except WarehouseError as error:

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from feature_warehouse.errors import DefinitionError, RegistryError
+from feature_warehouse.project.compiling import Compiled
 from feature_warehouse.project.declarations import DeclaredView
-from feature_warehouse.project.project import Compiled
 from feature_warehouse.sql.changes import Definitions, View
 from feature_warehouse.sql.queries import Node
 from feature_warehouse.sql.text import Unclear, name_of, plain_name, relation_parts, with_node_names, words_of

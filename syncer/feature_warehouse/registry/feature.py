@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, timedelta, timezone
+
+from feature_warehouse.errors import RequestError
 
 #: How often each tier is expected to be refreshed; ``expected_every`` overrides. Static views are judged by their run.
 TIERS: dict[str, timedelta | None] = {
@@ -154,6 +156,17 @@ _PERIODS = {
 }
 
 _PERIOD = re.compile(r"\s*([0-9]+)\s+(month|year)s?\s*")
+
+
+def parse_instant(text: str) -> datetime:
+    """'2013-02-01T00:00:00Z' in UTC. Raises RequestError for a text without date, time and zone."""
+    try:
+        moment = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise RequestError(f"'{text}' names no instant", "write date, time and zone: 2013-02-01T00:00:00Z")
+    return moment.astimezone(timezone.utc)
 
 
 def parse_period(text: str) -> timedelta:

@@ -16,10 +16,12 @@ from typing import Any
 import pyarrow as pa
 
 from feature_warehouse.errors import DataError, RequestError
+from feature_warehouse.project.compiling import compile_sql
 from feature_warehouse.project.declarations import DeclaredView
-from feature_warehouse.project.project import compile_sql
+from feature_warehouse.project.project import ProjectOptions
 from feature_warehouse.registry.feature import FeatureService
-from feature_warehouse.training.frames import FeatureTable, Request, load_request
+from feature_warehouse.training.frames import FeatureTable
+from feature_warehouse.training.request import Request, load_request
 from feature_warehouse.training.spine import TABLE, Spine, place_spine, quoted, read_spine
 from feature_warehouse.warehouse.duckdb import Warehouse, latest_relation
 
@@ -31,13 +33,13 @@ class BatchFeatures(FeatureTable):
     _request: Request
     _service: FeatureService
     _entities: Spine
-    at: datetime
+    as_of: datetime
 
     @contextmanager
     def _batches(self) -> Iterator[pa.RecordBatchReader]:
         request = self._request
         with request.open_warehouse() as warehouse:
-            warehouse.stand_at(self.at)
+            warehouse.stand_at(self.as_of)
             for view in request.wanted():
                 _check_unique(warehouse, request.declarations.views[view])
             entities = place_spine(warehouse, self._entities, request.reads, request.views, self._service)
@@ -63,14 +65,14 @@ class BatchFeatures(FeatureTable):
             return sql
         of_service = f"feature_warehouse._on_demand('{service.name}.v{service.version}', 'batch')"
         macro = f"{{{{ feature_warehouse._select_on_demand({of_service}) if execute }}}}"
-        return f"with final as ({sql}) {compile_sql(self._request.project, macro, self._request.target)}"
+        return f"with final as ({sql}) {compile_sql(self._request.project, macro)}"
 
 
 def get_batch_features(
     service: str,
     *,
     entities: Any = None,
-    at: datetime | None = None,
+    as_of: datetime | None = None,
     project_dir: str | Path | None = None,
     profiles_dir: str | Path | None = None,
     target: str | None = None,
@@ -79,24 +81,28 @@ def get_batch_features(
 
     ``entities``: one row for each combination of join keys, as in ``get_historical_features`` but without a time; other
     columns are kept. Default: every entity that has a value, where one feature view of the service has all its keys.
-    ``at``: default: the project's own clock, else now. On-demand features are computed where the rows have all request
-    values, else they are left out.
+    ``as_of``: default: the project's own clock, else this moment. On-demand features are computed where the rows have
+    all request values, else they are left out.
 
-    Raises RequestError when combinations have to be given, when rows and features do not fit, or ``at`` has no zone;
+    Raises RequestError when combinations have to be given, when rows and features do not fit, or ``as_of`` has no zone;
     ProjectError; WarehouseError; DataError for two latest values of one entity.
 
     >>> get_batch_features("departure_delay", entities="from tonights_departures").to_parquet("scores.parquet")
     """
-    request = load_request(service, project_dir, profiles_dir, target)
+    request = load_request(service, ProjectOptions.given(project_dir, profiles_dir, target))
     assert request.service is not None  # it was named
-    if at is not None and at.tzinfo is None:
-        raise RequestError(f"at={at!r} names no instant", "give it a time zone")
-    spine = Spine("model", None, _all_entities(request)) if entities is None else read_spine(entities, request.manifest)
+    if as_of is not None and as_of.tzinfo is None:
+        raise RequestError(f"as_of={as_of!r} names no instant", "give it a time zone")
+    spine = (
+        Spine("model", None, _all_entities(request))
+        if entities is None
+        else read_spine(entities, request.read.manifest)
+    )
     return BatchFeatures(
         _request=request,
         _service=request.service,
         _entities=spine,
-        at=at or request.project.clock() or datetime.now(timezone.utc),
+        as_of=as_of or request.project.clock() or datetime.now(timezone.utc),
     )
 
 

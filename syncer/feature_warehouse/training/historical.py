@@ -20,8 +20,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from feature_warehouse.errors import DataError, RequestError
+from feature_warehouse.project.project import ProjectOptions
 from feature_warehouse.training.content import ContentHash, TableContent
-from feature_warehouse.training.frames import FeatureTable, Request, check_destination, load_request, write_parquet
+from feature_warehouse.training.frames import FeatureTable, check_destination, write_parquet
 from feature_warehouse.training.provenance import (
     SUFFIX,
     HistoryRecord,
@@ -40,6 +41,7 @@ from feature_warehouse.training.provenance import (
     service_hash,
     software,
 )
+from feature_warehouse.training.request import Request, load_request
 from feature_warehouse.training.spine import TABLE, PlacedSpine, Spine, place_spine, quoted, read_spine
 from feature_warehouse.warehouse.duckdb import Warehouse
 from feature_warehouse.warehouse.spool import BATCH_ROWS
@@ -205,14 +207,14 @@ def get_historical_features(
 
     >>> get_historical_features(labels, "departure_delay", timestamp="asked_at").to_parquet("training.parquet")
     """
-    request = load_request(features, project_dir, profiles_dir, target)
+    request = load_request(features, ProjectOptions.given(project_dir, profiles_dir, target))
     if known_as_of is not None and known_as_of.tzinfo is None:
         raise RequestError(f"known_as_of={known_as_of!r} names no instant", "give it a time zone")
     if known_as_of is not None:
         _check_histories(request)
     return HistoricalFeatures(
         _request=request,
-        _spine=read_spine(entity_rows, request.manifest),
+        _spine=read_spine(entity_rows, request.read.manifest),
         _timestamp=timestamp,
         _known_as_of=known_as_of.isoformat() if known_as_of else None,
     )
@@ -253,7 +255,9 @@ def get_feature_changes(
     for moment in (start, end):
         if moment.tzinfo is None:
             raise RequestError(f"{moment!r} names no instant", "give it a time zone")
-    return FeatureChanges(_request=load_request(features, project_dir, profiles_dir, target), _start=start, _end=end)
+    return FeatureChanges(
+        _request=load_request(features, ProjectOptions.given(project_dir, profiles_dir, target)), _start=start, _end=end
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -93,7 +93,7 @@ class Warehouse:
         if spool.rows == 0 and not allow_empty:
             raise DataError(
                 f"the latest-value view of {view.id} is empty at {as_of.isoformat()}",
-                "serving nothing is rarely meant: look at its history, its ttl and the clock (--now); "
+                "serving nothing is rarely meant: look at its history, its ttl and the clock (--as-of); "
                 "or give --allow-empty",
             )
         if repeated:

@@ -288,7 +288,7 @@ ALL = "customer_id, event_at, known_at, orders_30d, spent, plan, basket"
         "empty",
         sql("delete from visits_v1"),
         f"the latest-value view of visits.v1 is empty at {NOW[:-1]}+00:00",
-        "--now",
+        "--as-of",
     ),
     Bad(
         "duplicate_keys",

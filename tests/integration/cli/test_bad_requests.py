@@ -30,8 +30,8 @@ def test_a_selection_that_dbt_cannot_read_is_refused_in_its_words(shop: Shop) ->
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["sync", "--now", "2026-01-10T00:00:00"], "'2026-01-10T00:00:00' names no instant"),
-        (["verify", "--now", "yesterday"], "write date, time and zone: 2013-02-01T00:00:00Z"),
+        (["sync", "--as-of", "2026-01-10T00:00:00"], "'2026-01-10T00:00:00' names no instant"),
+        (["verify", "--as-of", "yesterday"], "write date, time and zone: 2013-02-01T00:00:00Z"),
         (["get", "churn", "customer_id"], "'customer_id' is no KEY=VALUE"),
         (["get", "churn", "=1"], "'=1' is no KEY=VALUE"),
         (["get"], "Missing argument 'SERVICE'"),
@@ -90,9 +90,9 @@ def test_an_unknown_entity_is_no_error(shop: Shop) -> None:
 
 def test_a_python_caller_is_told_of_a_naive_now_and_a_wrong_namespace() -> None:
     with pytest.raises(ValueError, match="has no time zone"):
-        FeatureClient("redis://localhost", "shop_dev", now=datetime(2026, 1, 10))
+        FeatureClient("redis://localhost", "shop_dev", as_of=datetime(2026, 1, 10))
     with pytest.raises(RequestError, match="cannot be a namespace"):
-        FeatureClient("redis://localhost", "Shop", now=datetime(2026, 1, 10, tzinfo=timezone.utc))
+        FeatureClient("redis://localhost", "Shop", as_of=datetime(2026, 1, 10, tzinfo=timezone.utc))
 
 
 def test_before_the_first_sync_there_is_nothing_to_read(shop: Shop) -> None:

@@ -19,6 +19,8 @@ from click.testing import CliRunner, _NamedTextIOWrapper
 
 from feature_warehouse.cli import progress
 from feature_warehouse.cli.main import main
+from feature_warehouse.mirror.terms import Terms
+from tests.support.imports import SYNCER, run_without
 from tests.support.shop import Shop, inside
 
 COMMANDS = sorted(main.commands)
@@ -91,9 +93,25 @@ def test_options_are_called_alike_everywhere() -> None:
     for command in ("register", "check", "sync", "verify", "get"):
         assert project <= parameters(main.commands[command]), command
     for command in ("sync", "verify", "get"):
-        assert {"--url", "--namespace", "--now"} <= parameters(main.commands[command]), command
+        assert {"--url", "--namespace", "--as-of"} <= parameters(main.commands[command]), command
     for command in ("sync", "verify"):
         assert {"-s", "--select"} <= parameters(main.commands[command]), command
+
+
+def test_allow_is_for_one_run_and_accept_has_a_reason() -> None:
+    given = [each for command in main.commands.values() for each in command.params if isinstance(each, click.Option)]
+    accepting = {name: option for option in given for name in option.opts if name.startswith("--accept-")}
+    assert {name: option.metavar for name, option in accepting.items()} == {"--accept-fix": "REASON"}
+    allowing = {name for option in given for name in option.opts if name.startswith("--allow-")}
+    assert {name[2:].replace("-", "_") for name in allowing} < {*Terms.__dataclass_fields__}  # of a run; kept nowhere
+
+
+def test_get_reads_without_sqlglot_and_dbt(synced: Shop) -> None:
+    folder = str(synced.folder)
+    arguments = ("get", "churn@1", "customer_id=1", "--url", synced.redis_url, "--project-dir", folder)
+    libraries = {"dbt", "numpy", "pandas", "pyarrow", "sqlglot"}
+    done = run_without(libraries, SYNCER.format(arguments), DBT_PROFILES_DIR=folder)
+    assert done.stdout.startswith("churn@1\n"), done.stderr
 
 
 # --- what is printed

@@ -245,7 +245,7 @@ def test_a_fixed_clock_makes_nothing_stale_and_a_given_one_may(served: Served, c
     then = served.now - 100 * DAY
     served.mark(ORDERS, as_of=then, clock="fixed", complete_through=9)
     assert connect(served.url).get_online_features("churn", CUSTOMERS).statuses[2][0] == "present"
-    assert connect(served.url, now=served.now).get_online_features("churn", CUSTOMERS).statuses[0][0] == "stale"
+    assert connect(served.url, as_of=served.now).get_online_features("churn", CUSTOMERS).statuses[0][0] == "stale"
 
 
 def test_a_deprecated_version_says_so_once(served: Served, connect: Connect) -> None:

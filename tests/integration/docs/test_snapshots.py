@@ -101,7 +101,7 @@ def test_four_nights_of_a_mutable_table_come_out_as_the_page_says(shop: Shop, re
         shop.dbt("--warn-error", "build", *select)
         if day == "2026-03-02":
             shop.syncer("register")
-        shop.syncer("sync", "--now", f"{day}T12:00:00Z")
+        shop.syncer("sync", "--as-of", f"{day}T12:00:00Z")
         assert shop.json("verify")["differences"] == 0
         online[day] = served(shop)
 

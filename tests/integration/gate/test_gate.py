@@ -16,7 +16,8 @@ import pytest
 from click.testing import Result
 
 from feature_warehouse.errors import ProjectError
-from feature_warehouse.project.project import Parsed, Project, parse_project, remembers_parsed
+from feature_warehouse.project.compiling import Parsed, parse_project, remembers_parsed
+from feature_warehouse.project.project import Project
 from feature_warehouse.registry.document import load_registry
 from tests.support.shop import CLOCK, Shop, latest
 
@@ -386,13 +387,13 @@ def test_a_fix_is_recorded_and_covers_what_it_was_given_for_and_no_more(shop: Re
 
 
 def test_a_fault_in_what_dbt_remembers_is_not_believed(shop: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
-    def parse_or_mistake(project: Project, target: str | None) -> Parsed:
+    def parse_or_mistake(project: Project) -> Parsed:
         if remembers_parsed(project):
             raise ProjectError("dbt found two snapshots with the name plans")
-        return parse_project(project, target)
+        return parse_project(project)
 
     assert agrees(shop)
-    monkeypatch.setattr("feature_warehouse.gate.gate.parse_project", parse_or_mistake)
+    monkeypatch.setattr("feature_warehouse.gate.proposal.parse_project", parse_or_mistake)
     assert agrees(shop)
     assert shop.try_syncer("check").exit_code == 0
 

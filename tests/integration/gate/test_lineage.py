@@ -9,9 +9,10 @@ import pytest
 from feature_warehouse.cli.lineage import _drawn, _flowchart, _tree
 from feature_warehouse.errors import RequestError
 from feature_warehouse.gate.lineage import Lineage, Step, read_lineage
+from feature_warehouse.project.compiling import compile_feature_views
 from feature_warehouse.project.declarations import read_declarations
 from feature_warehouse.project.definition import read_definitions
-from feature_warehouse.project.project import compile_feature_views, load_project
+from feature_warehouse.project.project import load_project
 from feature_warehouse.registry.document import load_registry
 from tests.support.clone import Clone
 from tests.support.pages import Page
@@ -28,8 +29,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 @pytest.fixture(scope="module")
 def demo(clone: Clone) -> Lineage:
     with inside(clone.folder):
-        project = load_project(None, None, None)
-        compiled = compile_feature_views(project, None)
+        project = load_project()
+        compiled = compile_feature_views(project)
     declarations = read_declarations(compiled.manifest)
     definitions = read_definitions(compiled, declarations.views)
     registry = load_registry(project.registry_path, declarations.project)

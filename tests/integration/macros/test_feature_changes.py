@@ -12,7 +12,8 @@ import pyarrow as pa
 import pytest
 
 from feature_warehouse.errors import ProjectError, RequestError
-from feature_warehouse.project.project import compile_sql, load_project
+from feature_warehouse.project.compiling import compile_sql
+from feature_warehouse.project.project import ProjectOptions, load_project
 from feature_warehouse.training.historical import get_feature_changes, get_historical_features
 from tests.support.projects import Project
 
@@ -234,9 +235,8 @@ def test_a_service_has_its_roles_and_the_changes_make_a_spine(project: Project) 
 def test_what_makes_no_sense_is_refused_in_words(project: Project, call: str, words: str) -> None:
     with pytest.raises(ProjectError) as refused:
         compile_sql(
-            load_project(project.folder, project.folder, None),
+            load_project(ProjectOptions(project_dir=project.folder)),
             "{{ feature_warehouse.feature_changes(" + call + ") }}",
-            None,
         )
     assert "feature_changes: " in refused.value.message
     assert words in refused.value.message

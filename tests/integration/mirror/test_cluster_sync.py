@@ -67,13 +67,13 @@ def test_what_differs_is_written_proven_and_dropped(shop: Shop, cluster: Cluster
     runs.assert_exact()
     again = shop.json("sync")["views"]
     assert [(view["read_back"], view["written"], view["bytes"]) for view in again] == [(None, 0, 0)] * 3
-    found = {view["view"]: view for view in shop.json("status", "--now", "2026-01-09T10:00:00Z")["views"]}
+    found = {view["view"]: view for view in shop.json("status", "--as-of", "2026-01-09T10:00:00Z")["views"]}
     assert {id_: (view["online"]["rows"], view["state"]) for id_, view in found.items()} == {
         "orders.v1": (3, "fresh"),
         "stock.v1": (2, "fresh"),
         "visits.v1": (shop.sql("select count(*) from latest_visits_v1")[0][0], "fresh"),
     }
-    assert "no feature view is stale" in shop.syncer("status", "--check", "--now", "2026-01-09T10:00:00Z")
+    assert "no feature view is stale" in shop.syncer("status", "--check", "--as-of", "2026-01-09T10:00:00Z")
     runs.change(2)
     assert "visits.v1" in shop.syncer("plan")
     done = {view["view"]: view for view in shop.json("sync")["views"]}

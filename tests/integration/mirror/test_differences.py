@@ -46,7 +46,7 @@ UNCHANGED = {"orders.v1": (0, 0, False), "stock.v1": (0, 0, False), "visits.v1":
 def test_a_run_without_changes_sends_no_feature_and_reads_none_back(shop: Shop, server: Any) -> None:
     assert synced(shop) == {"orders.v1": (3, 0, True), "stock.v1": (2, 0, True), "visits.v1": (2, 0, True)}
     before = marker(server, "orders:1")
-    calls = commands(server, lambda: shop.syncer("sync", "--now", "2026-01-09T23:59:59Z"))
+    calls = commands(server, lambda: shop.syncer("sync", "--as-of", "2026-01-09T23:59:59Z"))
     assert calls["features"] == 0
     assert not {"hget", "scan"} <= calls.keys()
     after = marker(server, "orders:1")
@@ -93,7 +93,7 @@ def test_zero_minus_zero_and_no_number_are_told_apart(shop: Shop) -> None:
 
 def test_expiry_is_a_difference(shop: Shop) -> None:
     shop.syncer("sync")
-    assert synced(shop, "--now", "2026-01-10T00:00:00.000001Z")["orders.v1"] == (0, 1, False)  # 30 days are over
+    assert synced(shop, "--as-of", "2026-01-10T00:00:00.000001Z")["orders.v1"] == (0, 1, False)  # 30 days are over
     assert_mirrored(shop)
 
 

@@ -34,7 +34,8 @@ from feature_warehouse.errors import (
     WarehouseLockedError,
 )
 from feature_warehouse.mirror import lease, sync
-from feature_warehouse.mirror.planning import Planned, Terms
+from feature_warehouse.mirror.planning import Planned
+from feature_warehouse.mirror.terms import Terms
 from feature_warehouse.store import store
 from feature_warehouse.store.embedded import EmbeddedServer
 from feature_warehouse.store.store import Session, Store

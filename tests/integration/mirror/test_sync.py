@@ -332,9 +332,9 @@ def test_verify_changes_nothing(shop: Shop, server: Any) -> None:
 
 
 def test_a_mirror_is_compared_as_of_its_own_instant(shop: Shop) -> None:
-    shop.syncer("sync", "--now", "2026-01-09T08:30:00Z")
+    shop.syncer("sync", "--as-of", "2026-01-09T08:30:00Z")
     assert_mirrored(shop)  # the project's clock stands later, where there are more rows
-    assert shop.try_syncer("verify", "--now", "2026-02-01T00:00:00Z").exit_code == 0
+    assert shop.try_syncer("verify", "--as-of", "2026-02-01T00:00:00Z").exit_code == 0
     shop.syncer("sync")
     assert_mirrored(shop)
 
@@ -409,7 +409,7 @@ def test_a_later_run_that_ends_half_way_leaves_the_facts_of_the_last_complete_on
         "delete from orders_v1 where customer_id = 2",
     )
     server.set("shop_dev:customer:6", "in the way")
-    assert shop.try_syncer("sync", "--allow-shrink", "1", "--now", "2026-01-10T00:00:01Z").exit_code == 1
+    assert shop.try_syncer("sync", "--allow-shrink", "1", "--as-of", "2026-01-10T00:00:01Z").exit_code == 1
     opened = marker(server, "orders:1")
     assert opened["token"] != complete["token"]
     assert opened == complete | {"state": "open", "token": opened["token"]}
@@ -459,7 +459,7 @@ def test_without_a_clock_of_its_own_a_project_is_synced_at_the_real_time(shop: S
     found = marker(server, "visits:1")
     assert found["clock"] == "real"
     assert before <= datetime.fromisoformat(found["as_of"]) <= datetime.now(timezone.utc)
-    shop.syncer("sync", "--select", "visits", "--now", NOW)
+    shop.syncer("sync", "--select", "visits", "--as-of", NOW)
     assert marker(server, "visits:1")["clock"] == "fixed"
 
 
@@ -475,7 +475,7 @@ def test_without_a_clock_of_its_own_a_project_is_synced_at_the_real_time(shop: S
 )
 def test_time_expires_online_what_it_expires_in_the_warehouse(now: datetime, shop: Shop) -> None:
     shop.syncer("sync")
-    with closing(FeatureClient(shop.redis_url, "shop_dev", now=now)) as client:
+    with closing(FeatureClient(shop.redis_url, "shop_dev", as_of=now)) as client:
         found = client.get_online_features("churn@1", [{"customer_id": n} for n in (1, 2, 3)])
     online = {n for n, status in zip((1, 2, 3), found.statuses, strict=True) if status[0] != "expired"}
     in_warehouse = shop.sql(
@@ -490,14 +490,14 @@ def test_a_fixed_clock_goes_with_the_data_to_the_reader(shop: Shop) -> None:
     with closing(FeatureClient(shop.redis_url, "shop_dev")) as client:
         assert client.get_online_features("churn@1", [{"customer_id": 3}]).statuses[0][0] == "present"
     assert (
-        shop.json("get", "churn@1", "customer_id=3", "--now", "2026-01-10T00:00:01Z")["statuses"]["plan"] == "expired"
+        shop.json("get", "churn@1", "customer_id=3", "--as-of", "2026-01-10T00:00:01Z")["statuses"]["plan"] == "expired"
     )
 
 
 def test_a_row_of_the_future_waits_for_its_time(shop: Shop) -> None:
     shop.sql("update visits_v1 set event_at = '2026-01-10 00:00:01+00' where customer_id = 5")
     assert shop.json("sync")["views"][2]["rows"] == 1
-    assert shop.json("sync", "--now", "2026-01-10T00:00:01Z")["views"][2]["rows"] == 2
+    assert shop.json("sync", "--as-of", "2026-01-10T00:00:01Z")["views"][2]["rows"] == 2
 
 
 # --- one round trip

@@ -123,7 +123,7 @@ def test_models_are_run_before_the_sync(shop: Shop) -> None:
     [
         (["--every", "30"], "'30' is not a duration; write 30s, 5m, 1h, or '30 seconds'"),
         (["--every", "0 seconds"], "there must be time between two syncs"),
-        (["--every", "1 minute", "--now", "2026-01-10T00:00:00Z"], "--now stands still and --every goes on"),
+        (["--every", "1 minute", "--as-of", "2026-01-10T00:00:00Z"], "--as-of stands still and --every goes on"),
     ],
 )
 def test_a_pace_that_makes_no_sense_is_refused(arguments: list[str], words: str, shop: Shop) -> None:

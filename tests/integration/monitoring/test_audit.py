@@ -38,16 +38,16 @@ def shop(built: Shop, tmp_path: Path, redis_url: str) -> Shop:
 
 
 def sync(shop: Shop, at: datetime) -> None:
-    shop.syncer("sync", "--now", at.isoformat(), "--allow-shrink", "1", "--allow-empty")
+    shop.syncer("sync", "--as-of", at.isoformat(), "--allow-shrink", "1", "--allow-empty")
 
 
 def serve(shop: Shop, at: datetime, rows: list[dict[str, Any]] = CUSTOMERS) -> None:
-    with FeatureClient(shop.redis_url, "shop_dev", now=at, log=ServedLog()) as client:
+    with FeatureClient(shop.redis_url, "shop_dev", as_of=at, log=ServedLog()) as client:
         client.get_online_features("churn", rows)
 
 
 async def serve_async(shop: Shop, at: datetime) -> None:
-    async with AsyncFeatureClient(shop.redis_url, "shop_dev", now=at, log=ServedLog()) as client:
+    async with AsyncFeatureClient(shop.redis_url, "shop_dev", as_of=at, log=ServedLog()) as client:
         await client.get_online_features("churn", CUSTOMERS)
 
 
@@ -209,7 +209,7 @@ def test_a_log_that_redis_refuses_hurts_no_read(shop: Shop, caplog: pytest.LogCa
     sync(shop, KNOWN)
     with redis.Redis.from_url(shop.redis_url) as client:
         client.set("shop_dev:#served:churn@2", "in the way")
-    with FeatureClient(shop.redis_url, "shop_dev", now=KNOWN, log=ServedLog()) as reader:
+    with FeatureClient(shop.redis_url, "shop_dev", as_of=KNOWN, log=ServedLog()) as reader:
         assert reader.get_online_features("churn", CUSTOMERS[:1]).rows()[0]["plan"] == "gold"
     assert "what was served cannot be logged: StoreRefusedError: " in caplog.text
 

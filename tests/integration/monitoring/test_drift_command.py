@@ -16,7 +16,7 @@ from feature_warehouse.monitoring.webhook import post
 from tests.support import drifting
 from tests.support.shop import Shop
 
-ON_TIME = ("--now", "2026-03-04T06:00:00Z")
+ON_TIME = ("--as-of", "2026-03-04T06:00:00Z")
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_it_prints_what_has_drifted_and_who_reads_it(shop: Shop) -> None:
 
 def test_json_has_every_feature_with_its_consumers(shop: Shop) -> None:
     found = json.loads(shop.syncer("drift", "--json", "--select", "visits_drift", *ON_TIME))
-    assert (found["now"], found["stale"], found["empty"]) == ("2026-03-04T06:00:00+00:00", [], [])
+    assert (found["as_of"], found["stale"], found["empty"]) == ("2026-03-04T06:00:00+00:00", [], [])
     assert [each["feature"] for each in found["features"]] == ["minutes", "pages", "plan"]
     minutes = found["features"][0]
     ((psi, rows),) = shop.sql(
@@ -104,7 +104,7 @@ def test_a_selection_names_profiles_or_what_they_profile(shop: Shop) -> None:
     [
         (ON_TIME, 0),
         (("--check", *ON_TIME), 1),
-        (("--check", "--select", "visits_drift", "--now", "2026-03-05T12:00:00Z"), 1),
+        (("--check", "--select", "visits_drift", "--as-of", "2026-03-05T12:00:00Z"), 1),
     ],
 )
 def test_exit_codes(shop: Shop, arguments: tuple[str, ...], code: int) -> None:
@@ -117,8 +117,8 @@ def test_check_fails_for_act_alone_and_for_profiles_that_are_no_longer_made(shop
     calm.sql("create table churn_drift as from visits_drift where false")
     of_visits = ("drift", "--check", "--select", "visits_drift")
     assert calm.try_syncer(*of_visits, *ON_TIME).exit_code == 0
-    assert calm.try_syncer(*of_visits, "--now", "2026-03-05T12:00:00Z").exit_code == 0  # 1.5 days on
-    late = calm.try_syncer(*of_visits, "--now", "2026-03-05T12:00:01Z")
+    assert calm.try_syncer(*of_visits, "--as-of", "2026-03-05T12:00:00Z").exit_code == 0  # 1.5 days on
+    late = calm.try_syncer(*of_visits, "--as-of", "2026-03-05T12:00:01Z")
     assert late.exit_code == 1
     assert "stale: the newest period of visits_drift ended at 2026-03-04T00:00:00Z." in late.stdout
     empty = calm.try_syncer("drift", "--check", "--select", "churn_drift", *ON_TIME)

@@ -384,7 +384,7 @@ def large(*, views: int, features: int, periods: int) -> Report:
     sizes = {id_: Size(rows=10**6, key_bytes=3 * 10**7, message_bytes=2 * 10**8) for id_ in registry.views}
     found = costs(registry, sizes, Memory())
     status = Status(
-        now=NOW,
+        as_of=NOW,
         stands=False,
         views=tuple(_fresh(each) for each in registry.views.values()),
         markers={},
@@ -443,7 +443,7 @@ def _fresh(of: FeatureView) -> Any:
         Offline(newest_available_at=NOW),
         Online(marker=Marker(entity="customer", state="done", as_of=NOW)),
     )
-    return judge(of, served=True, built=None, offline=offline, online=online, now=NOW, real_now=NOW)
+    return judge(of, served=True, built=None, offline=offline, online=online, as_of=NOW, real_now=NOW)
 
 
 def _relation(of: FeatureView) -> Relation:

@@ -42,16 +42,16 @@ def held(database: Path) -> Iterator[None]:
 
 
 def test_both_ages_are_told_for_each_view(shop: Shop) -> None:
-    never = status(shop, "--now", AT)
+    never = status(shop, "--as-of", AT)
     for view in ("orders.v1", "stock.v1", "visits.v1"):
         assert never[view]["reasons"] == ["never completely synced"]
-    shop.syncer("sync", "--now", AT)
+    shop.syncer("sync", "--as-of", AT)
     # By event time a row is ahead of the clock, as a rolling window writes them; it is available and in time.
     shop.sql("insert into orders_v1 by name select 1 as customer_id, timestamptz '2026-01-20' as event_at, "
              "timestamptz '2026-01-09 09:30:00+00' as known_at")  # fmt: skip
     shop.sql("insert into orders_v1 by name select 1 as customer_id, event_at, timestamptz '2026-01-09 10:00:01+00' as "
              "known_at from orders_v1 where customer_id = 2")  # fmt: skip
-    found = status(shop, "--now", AT)
+    found = status(shop, "--as-of", AT)
     orders, visits = found["orders.v1"], found["visits.v1"]
     assert orders["offline"] == {"newest_available_at": "2026-01-09T09:30:00+00:00", "age_seconds": 1800}
     assert orders["online"] == {
@@ -65,18 +65,18 @@ def test_both_ages_are_told_for_each_view(shop: Shop) -> None:
     assert (visits["tier"], visits["expected_every_seconds"], visits["served"]) == ("hourly", 3600, True)
     assert [found[view]["state"] for view in ("orders.v1", "stock.v1", "visits.v1")] == ["fresh"] * 3
     assert found[""]["healthy"]
-    assert found[""]["now"] == "2026-01-09T10:00:00+00:00"
+    assert found[""]["as_of"] == "2026-01-09T10:00:00+00:00"
 
 
 def test_the_table_says_what_is_stale_and_why(shop: Shop) -> None:
-    shop.syncer("sync", "--now", AT)
-    fresh = shop.syncer("status", "--check", "--now", AT).splitlines()
+    shop.syncer("sync", "--as-of", AT)
+    fresh = shop.syncer("status", "--check", "--as-of", AT).splitlines()
     assert fresh[0].split("  ")[0] == "feature view"
     assert [line.split()[-1] for line in fresh[1:4]] == ["fresh"] * 3
     assert fresh[4].startswith("As of 2026-01-09T10:00:00Z, no feature view is stale (shop_dev on 127.0.0.1:")
 
     shop.remove("target/run_results.json")
-    late = shop.try_syncer("status", "--check", "--now", "2026-01-09T11:30:01Z")
+    late = shop.try_syncer("status", "--check", "--as-of", "2026-01-09T11:30:01Z")
     assert late.exit_code == 1
     lines = late.stdout.splitlines()
     assert [line.split()[-1] for line in lines[1:4]] == ["fresh", "fresh", "stale"]
@@ -85,12 +85,12 @@ def test_the_table_says_what_is_stale_and_why(shop: Shop) -> None:
         "last synced 1 h 30 min ago (expected every 1 h): see whether its scheduler still runs.",
     ]
     assert lines[lines.index("") - 1].startswith("As of 2026-01-09T11:30:01Z, 1 of 3 feature views is stale (")
-    assert shop.try_syncer("status", "--now", "2026-01-09T11:30:01Z").exit_code == 0
+    assert shop.try_syncer("status", "--as-of", "2026-01-09T11:30:01Z").exit_code == 0
 
 
 def test_the_guide_shows_what_is_printed(shop: Shop) -> None:
     """But for how long ago dbt built the shop, and the port."""
-    shop.syncer("sync", "--now", "2026-01-09T22:29:00Z")
+    shop.syncer("sync", "--as-of", "2026-01-09T22:29:00Z")
     command, *shown = Page("guides/monitoring.md").block("status").splitlines()
     assert command == "$ syncer status"
 
@@ -116,14 +116,14 @@ def test_a_dbt_run_tells_a_quiet_source_from_a_stopped_one(shop: Shop) -> None:
 
 
 def test_without_redis_the_warehouse_is_still_told(shop: Shop) -> None:
-    shop.syncer("sync", "--now", AT)
+    shop.syncer("sync", "--as-of", AT)
     shop.redis_url = "redis://127.0.0.1:1/0"
-    found = status(shop, "--now", AT)
+    found = status(shop, "--as-of", AT)
     assert found["visits.v1"]["offline"]["age_seconds"] == 3600
     assert found["visits.v1"]["online"] is None
     assert found["visits.v1"]["state"] == "unknown"
     assert "there is no Redis at 127.0.0.1:1" in found[""]["online_unknown"]
-    refused = shop.try_syncer("status", "--check", "--now", AT)
+    refused = shop.try_syncer("status", "--check", "--as-of", AT)
     assert refused.exit_code == 1, "nobody knows what is online"
     assert "Error: the half of Redis is unknown: there is no Redis at 127.0.0.1:1" in refused.stderr
     assert refused.stdout.splitlines()[3].split()[-1] == "unknown"
@@ -131,42 +131,42 @@ def test_without_redis_the_warehouse_is_still_told(shop: Shop) -> None:
 
 
 def test_while_dbt_writes_redis_is_still_told(shop: Shop) -> None:
-    shop.syncer("sync", "--now", AT)
+    shop.syncer("sync", "--as-of", AT)
     with held(shop.database):
-        found = status(shop, "--check", "--now", AT)
+        found = status(shop, "--check", "--as-of", AT)
         assert "holds shop.duckdb" in found[""]["offline_unknown"]
         assert found[""]["healthy"], "a file that is being written to passes"
         assert found["visits.v1"]["offline"] is None
         assert found["visits.v1"]["online"]["age_seconds"] == 3600
-        later = status(shop, "--now", "2026-01-09T11:30:01Z")
+        later = status(shop, "--as-of", "2026-01-09T11:30:01Z")
         assert later["visits.v1"]["reasons"][0] == "the newest fact online is 2 h 30 min old (expected every 1 h)"
         assert not later[""]["healthy"]
 
 
 def test_a_view_that_is_not_built_leaves_the_others_known(shop: Shop) -> None:
-    shop.syncer("sync", "--now", AT)
+    shop.syncer("sync", "--as-of", AT)
     shop.sql("drop table visits_v1 cascade")
-    found = status(shop, "--now", AT)
+    found = status(shop, "--as-of", AT)
     assert found["visits.v1"]["state"] == "unknown"
     assert found["stock.v1"]["state"] == found["orders.v1"]["state"] == "fresh"
     assert "visits.v1 is not built" in found[""]["offline_unknown"]
     assert not found[""]["healthy"]
-    assert shop.try_syncer("status", "--check", "--now", AT).exit_code == 1
+    assert shop.try_syncer("status", "--check", "--as-of", AT).exit_code == 1
 
 
 def test_what_is_retired_and_still_online_is_said(shop: Shop) -> None:
-    shop.syncer("sync", "--now", AT)
+    shop.syncer("sync", "--as-of", AT)
     shop.remove("models/stock.yml", "models/stock_v1.sql", "models/latest_stock_v1.sql", "models/transfer.yml")
     shop.dbt("parse")
     shop.syncer("register")
-    assert status(shop, "--now", AT)[""]["retired"] == ["stock.v1"]
-    assert "stock.v1: retired, and still online; `syncer sync` takes it out.\n" in shop.syncer("status", "--now", AT)
-    shop.syncer("sync", "--now", AT)
-    assert status(shop, "--now", AT)[""]["retired"] == []
+    assert status(shop, "--as-of", AT)[""]["retired"] == ["stock.v1"]
+    assert "stock.v1: retired, and still online; `syncer sync` takes it out.\n" in shop.syncer("status", "--as-of", AT)
+    shop.syncer("sync", "--as-of", AT)
+    assert status(shop, "--as-of", AT)[""]["retired"] == []
 
 
 def test_another_project_s_namespace_is_refused(shop: Shop) -> None:
-    shop.syncer("sync", "--now", AT)
+    shop.syncer("sync", "--as-of", AT)
     shop.replace("profiles.yml", "  target: dev", "  target: prod")
     shop.replace("profiles.yml", "    dev:", "    prod:")
     shop.dbt("parse")
@@ -176,10 +176,10 @@ def test_another_project_s_namespace_is_refused(shop: Shop) -> None:
 
 
 def test_metrics_say_the_same(shop: Shop) -> None:
-    shop.syncer("sync", "--now", AT)
+    shop.syncer("sync", "--as-of", AT)
     file = shop.folder / "status.prom"
     began = time.time()
-    shop.syncer("status", "--now", "2026-01-09T11:30:01Z", "--metrics", str(file))
+    shop.syncer("status", "--as-of", "2026-01-09T11:30:01Z", "--metrics", str(file))
     found = {name.removeprefix("feature_warehouse_"): samples for name, samples in parsed(file.read_text()).items()}
     whole, visits, orders = (f'namespace="shop_dev"{more}' for more in ("", ',view="visits.v1"', ',view="orders.v1"'))
     assert found["stale"][visits] == 1
@@ -192,7 +192,7 @@ def test_metrics_say_the_same(shop: Shop) -> None:
     assert found["offline_known"][whole] == found["online_known"][whole] == 1
     assert began <= found["status_timestamp_seconds"][whole] <= time.time()
     shop.redis_url = "redis://127.0.0.1:1/0"
-    shop.syncer("status", "--now", AT, "--metrics", str(file))
+    shop.syncer("status", "--as-of", AT, "--metrics", str(file))
     found = parsed(file.read_text())
     assert found["feature_warehouse_online_known"][whole] == 0
     assert found["feature_warehouse_synced_timestamp_seconds"] == {}

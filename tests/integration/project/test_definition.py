@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from feature_warehouse.project.compiling import compile_feature_views
 from feature_warehouse.project.declarations import read_declarations
 from feature_warehouse.project.definition import Definition, ProjectDefinitions, from_text, read_definitions, to_text
-from feature_warehouse.project.project import compile_feature_views, load_project
+from feature_warehouse.project.project import load_project
 from feature_warehouse.sql.changes import Definitions, View, judge
 from tests.support.projects import Project
 from tests.support.shop import inside
@@ -79,7 +80,7 @@ seeds:
 
 def read(project: Project) -> ProjectDefinitions:
     with inside(project.folder):
-        compiled = compile_feature_views(load_project(None, None, None), None)
+        compiled = compile_feature_views(load_project())
     declared = read_declarations(compiled.manifest)
     assert declared.problems == ()
     return read_definitions(compiled, declared.views)

@@ -156,7 +156,7 @@ def literal(value: Any) -> str:
 
 
 def batch(shop: Shop, service: str, at: datetime | None = None, **more: Any) -> BatchFeatures:
-    return get_batch_features(service, at=at, project_dir=shop.folder, profiles_dir=shop.folder, **more)
+    return get_batch_features(service, as_of=at, project_dir=shop.folder, profiles_dir=shop.folder, **more)
 
 
 def rows_of(shop: Shop, features: Any) -> list[dict[str, Any]]:
@@ -185,7 +185,7 @@ def test_every_value_is_what_a_sync_serves(made: Shop, redis_url: str, seed: int
     statuses: set[str] = set()
     for at in INSTANTS:
         with inside(made.folder):
-            made.syncer("sync", "--now", at.isoformat(), "--allow-shrink", "1")
+            made.syncer("sync", "--as-of", at.isoformat(), "--allow-shrink", "1")
             found = batch(made, "churn", at, entities=pa.Table.from_pylist(asked)).to_arrow()
         with FeatureClient(redis_url, "shop_dev") as client:
             online = client.get_online_features("churn", asked)
@@ -257,7 +257,7 @@ def test_the_clock_of_the_project_is_the_default(shop: Shop, redis_url: str) -> 
             "have no column 'there', by which regions.v1 is found",
         ),
         ("move", {"entities": "select 1 as here, 'x' as there"}, RequestError, "'there' is a text (VARCHAR)"),
-        ("churn", {"at": datetime(2026, 1, 1)}, RequestError, "names no instant"),
+        ("churn", {"as_of": datetime(2026, 1, 1)}, RequestError, "names no instant"),
         ("chrun", {}, RequestError, "there is no feature service 'chrun'"),
     ],
 )
@@ -290,8 +290,12 @@ def test_a_latest_view_that_repeats_an_entity_is_refused(made: Shop) -> None:
 def test_the_command_writes_it(shop: Shop, tmp_path: Path) -> None:
     output = tmp_path / "scores.parquet"
     asked = ["batch", "transfer", "--entities", "select 'north' as source, 'south' as target, 'A-1' as sku"]
-    said = shop.syncer(*asked, "--at", "2026-01-09T09:00:00Z", "-o", str(output))
+    said = shop.syncer(*asked, "--as-of", "2026-01-09T09:00:00Z", "-o", str(output))
     assert said == f"1 row written to {output}, as of 2026-01-09T09:00:00Z.\n"
     (row,) = pq.read_table(output).to_pylist()
     assert (row["source_in_stock"], row["target_in_stock"]) == (40, 0)
-    assert shop.json(*asked, "-o", str(output)) == {"rows": 1, "path": str(output), "at": "2026-01-10T00:00:00+00:00"}
+    assert shop.json(*asked, "-o", str(output)) == {
+        "rows": 1,
+        "path": str(output),
+        "as_of": "2026-01-10T00:00:00+00:00",
+    }

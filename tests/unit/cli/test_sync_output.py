@@ -77,7 +77,7 @@ def test_progress_is_a_line_of_long_work_on_a_terminal_and_is_wiped() -> None:
             status_metrics(
                 "n",
                 Status(
-                    now=AS_OF,
+                    as_of=AS_OF,
                     stands=False,
                     views=(),
                     markers={},

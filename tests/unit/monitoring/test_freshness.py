@@ -46,7 +46,7 @@ def judged(
     online = Online(marker=None if synced is None else marker(NOW - synced, newest))
     run = None if built is None else ModelRun(ended_at=REAL_NOW - built, succeeded=succeeded)
     known: dict[str, Any] = {"offline": Offline(newest_available_at=newest), "online": online, **halves}
-    return judge(of, served=served, built=run, now=NOW, real_now=REAL_NOW, **known)
+    return judge(of, served=served, built=run, as_of=NOW, real_now=REAL_NOW, **known)
 
 
 @pytest.mark.parametrize(

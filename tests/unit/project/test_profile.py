@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from feature_warehouse.errors import ProjectError
+from feature_warehouse.project.dbt import read_target
 from feature_warehouse.project.profile import plain_target
-from feature_warehouse.project.project import _target
 
 PROJECT = {"name": "shop", "version": "1.0", "profile": "shop"}
 OUTPUT = {"type": "duckdb", "path": "shop.duckdb"}
@@ -120,7 +120,7 @@ def same_or_none(folder: Path, project: dict[str, Any], output: dict[str, Any]) 
     plain = plain_target(folder, folder, None)
     if plain is None:
         return False
-    assert plain == _target(folder, folder, None), (project, output)
+    assert plain == read_target(folder, folder, None), (project, output)
     return True
 
 
@@ -152,7 +152,7 @@ def test_the_usual_files_need_no_dbt(
     folder = written(tmp_path, PROJECT | project, OUTPUT | output)
     plain = plain_target(folder, folder, None)
     assert plain is not None
-    assert plain == _target(folder, folder, None) == plain_target(folder, folder, "dev")
+    assert plain == read_target(folder, folder, None) == plain_target(folder, folder, "dev")
     assert plain_target(folder, folder, "prod") is None
 
 
@@ -162,6 +162,6 @@ def test_what_is_missing_or_broken_is_dbts_to_report(missing: str, tmp_path: Pat
     (folder / missing).write_text("name: [")
     assert plain_target(folder, folder, None) is None
     with pytest.raises(ProjectError):
-        _target(folder, folder, None)
+        read_target(folder, folder, None)
     (folder / missing).unlink()
     assert plain_target(folder, folder, None) is None

@@ -1,0 +1,110 @@
+"""What is to be online: prepared once for a sync, a plan or a verification, from plain options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Literal
+
+from feature_warehouse.errors import RequestError
+from feature_warehouse.mirror.registering import accepted_registry
+from feature_warehouse.project.declarations import Declarations, DeclaredView
+from feature_warehouse.project.project import ProjectOptions
+from feature_warehouse.project.reading import read_project
+from feature_warehouse.project.running import select_models
+from feature_warehouse.registry.document import Registry
+from feature_warehouse.registry.feature import FeatureView
+from feature_warehouse.warehouse.duckdb import Warehouse, open_warehouse
+from feature_warehouse.wire.keyspace import check_namespace
+
+#: The folder of the project that remembers what its syncs left online.
+STATES = ".syncer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instant:
+    """The "now" of a run; ``clock`` is fixed when it was given instead of read off a clock."""
+
+    as_of: datetime
+    clock: Literal["real", "fixed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What is to be online in a namespace as of an instant, and the warehouse that it is read from.
+
+    declared: where each view is in the warehouse, by view id. select: only these view ids. remember: the folder of
+    states. manifest_stamp: of the manifest that the selection was made with.
+    """
+
+    registry: Registry
+    declared: Mapping[str, DeclaredView]
+    database: Path
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    target: str
+    namespace: str
+    instant: Instant
+    select: Collection[str] | None = None
+    remember: Path | None = None
+    manifest_stamp: object = None
+
+    @property
+    def views(self) -> list[FeatureView]:
+        return [view for id_, view in self.registry.views.items() if self.select is None or id_ in self.select]
+
+    def open_warehouse(self, stopped: Callable[[], bool] = lambda: False) -> AbstractContextManager[Warehouse]:
+        return open_warehouse(self.database, self.settings, stopped)
+
+
+def prepare(
+    options: ProjectOptions,
+    *,
+    namespace: str | None = None,
+    as_of: datetime | None = None,
+    selection: tuple[str, ...] = (),
+    before: Wanted | None = None,
+) -> Wanted:
+    """What the project wants online now. ``selection``: in dbt's syntax. ``before``: what it wanted when the same was
+    asked earlier; dbt is not asked again for the selection while the manifest is the same.
+
+    Raises ProjectError, DefinitionError and RegistryError when the project, its declarations and its registry do not
+    agree, and RequestError when the selection chooses nothing.
+    """
+    read = read_project(options)
+    project, declarations = read.project, read.declarations
+    registry = accepted_registry(declarations, project.registry_path)
+    given, stamp = as_of or project.clock(), project.manifest_stamp()
+    select: Collection[str] | None = None
+    if selection and before is not None and before.manifest_stamp == stamp:
+        select = before.select
+    elif selection:
+        select = _selected(registry, declarations, select_models(project, selection), selection)
+    return Wanted(
+        registry=registry,
+        declared=declarations.views,
+        database=project.database,
+        settings=project.settings,
+        target=project.target,
+        namespace=check_namespace(namespace or project.default_namespace),
+        instant=Instant(as_of=given or datetime.now(timezone.utc), clock="fixed" if given else "real"),
+        select=select,
+        remember=project.folder / STATES,
+        manifest_stamp=stamp,
+    )
+
+
+def _selected(
+    registry: Registry, declarations: Declarations, models: set[str], selection: tuple[str, ...]
+) -> frozenset[str]:
+    models_of = {id_: {view.unique_id, view.latest_unique_id} for id_, view in declarations.views.items()}
+    chosen = {id_ for id_ in registry.views if models_of[id_] & models}
+    if not chosen:
+        words = " ".join(selection)
+        raise RequestError(
+            f"--select {words} selects no feature view that a service reads",
+            f"see what `dbt ls --select {words}` lists; served: {', '.join(registry.views)}",
+        )
+    return frozenset(chosen)

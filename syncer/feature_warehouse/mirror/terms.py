@@ -1,0 +1,20 @@
+"""The terms of a run: what it may do, and how fast. Each holds for that run alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    full: bool = False  # read Redis back, whatever is remembered
+    allow_empty: bool = False
+    allow_shrink: float = 0.5  # the largest share of a view's entities that may vanish at once
+    allow_eviction: bool = False
+    max_rows_per_second: int | None = None
+    wait_replicas: int = 0
+    deadline: float = 60.0  # seconds to go on trying after the connection was lost
+
+
+#: Of a run that was told nothing else.
+USUAL = Terms()

@@ -1,0 +1,102 @@
+"""dbt itself: called in this process, its errors as ours, and what it reads in a project and a profile.
+
+dbt is imported when it is first called: that takes a second or two.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from feature_warehouse.errors import ProjectError
+from feature_warehouse.project.profile import Target
+
+if TYPE_CHECKING:
+    from feature_warehouse.project.project import Project
+
+
+@contextmanager
+def calling_dbt(purpose: str, hint: str) -> Iterator[None]:
+    """A block that calls dbt. What dbt prints is kept back; whatever it raises becomes a ProjectError: "dbt cannot
+    <purpose>: <its words>"."""
+    try:
+        with redirect_stdout(StringIO()):  # `ls` and `compile --inline` print, however quiet
+            yield
+    except ImportError as error:
+        raise ProjectError(f"dbt is not installed: {error}", "pip install 'feature-warehouse[dbt,sync]'") from error
+    except ProjectError:
+        raise
+    except Exception as error:  # dbt's errors have no common base that its plugins keep to
+        words = " ".join(str(getattr(error, "msg", None) or error).split())
+        raise ProjectError(f"dbt cannot {purpose}: {words}", hint) from error
+
+
+def read_target(folder: Path, profiles_folder: Path, target: str | None) -> Target:
+    """What dbt reads in the project and the profile."""
+    reading = "read the project", f"see what `dbt debug` says; profiles come from {profiles_folder} (--profiles-dir)"
+    with calling_dbt(*reading):
+        from dbt.config.runtime import load_profile
+        from dbt.config.runtime import load_project as load_dbt_project
+        from dbt.flags import set_from_args
+        from dbt_common.context import set_invocation_context
+
+        set_invocation_context(dict(os.environ))
+        flags = Namespace(
+            PROFILES_DIR=str(profiles_folder), PROJECT_DIR=str(folder), TARGET_PATH=os.environ.get("DBT_TARGET_PATH")
+        )
+        set_from_args(flags, None)
+        profile = load_profile(str(folder), {}, None, target)
+        project = load_dbt_project(str(folder), False, profile, {})
+    credentials: Any = profile.credentials
+    if credentials.type != "duckdb":
+        raise ProjectError(
+            f"the target '{profile.target_name}' is a {credentials.type} warehouse", "the syncer reads DuckDB: --target"
+        )
+    return Target(
+        project=project.project_name,
+        target=profile.target_name,
+        target_path=project.target_path,
+        model_paths=tuple(project.model_paths),
+        macro_paths=tuple(project.macro_paths),
+        path=credentials.path,
+        catalog=credentials.database,
+        schema=credentials.schema,
+        settings=dict(credentials.settings or {}),
+        variables=project.vars.vars,
+    )
+
+
+def invoke(project: Project, *command: str, graph: Any = None) -> Any:
+    """dbt's own result of a command on the project; ``graph``: as dbt parsed it before, which saves doing so again.
+
+    The target is named only where it was given: naming the default one would make dbt parse the whole project anew.
+    """
+    from dbt.cli.main import dbtRunner
+
+    place = ["--project-dir", str(project.folder), "--profiles-dir", str(project.profiles_folder)]
+    target = ["--target", project.options.target] if project.options.target else []
+    quietly = ["--quiet", "--log-level-file", "none", "--no-write-json"]
+    return dbtRunner(manifest=graph).invoke([*quietly, *command, *place, *target])
+
+
+def own_words(report: str) -> str:
+    """What a macro says in dbt's report of it, without dbt's heading above and the trail of macros below."""
+    lines = [line.strip() for line in report.splitlines() if line.strip()]
+    own = (line for line in lines if not line.startswith(("Compilation Error", "Runtime Error", ">")))
+    return " ".join(own) or report
+
+
+def end_pools(error: BaseException) -> None:
+    """Ends the thread pool that dbt leaves running behind an error; Python would complain of it at exit."""
+    from multiprocessing.pool import ThreadPool
+
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        pool = frame.f_locals.get("pool")
+        if isinstance(pool, ThreadPool):
+            pool.terminate()

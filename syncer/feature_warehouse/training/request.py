@@ -1,0 +1,118 @@
+"""What is asked for: a project, and the features wanted of it, for training sets and batches alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from feature_warehouse.client.reading import find_service
+from feature_warehouse.errors import ProjectError, RequestError
+from feature_warehouse.project.compiling import compile_feature_views, compile_sql
+from feature_warehouse.project.declarations import Declarations
+from feature_warehouse.project.project import ANYWHERE, Project, ProjectOptions
+from feature_warehouse.project.reading import DeclaredProject, read_project
+from feature_warehouse.registry.feature import FeatureService, FeatureView, ServiceView
+from feature_warehouse.training.spine import outputs
+from feature_warehouse.warehouse.duckdb import Warehouse, open_warehouse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A project, and features of it: a service's, or all of some feature views."""
+
+    read: DeclaredProject
+    service: FeatureService | None
+    reads: tuple[ServiceView, ...]
+
+    @property
+    def project(self) -> Project:
+        return self.read.project
+
+    @property
+    def declarations(self) -> Declarations:
+        return self.read.declarations
+
+    @property
+    def features(self) -> str | tuple[str, ...]:
+        """What was asked for, exactly: the service's id, or the views'."""
+        return self.service.id if self.service else tuple(read.view for read in self.reads)
+
+    @property
+    def views(self) -> Mapping[str, FeatureView]:
+        return self.declarations.feature_views
+
+    def keys(self, read: ServiceView) -> dict[str, str]:
+        """{join key: what the rows call it}."""
+        return {key.name: read.keys.get(key.name, key.name) for key in self.views[read.view].entity.join_keys}
+
+    def wanted(self) -> dict[str, list[str]]:
+        """{view: the features that are read of it}, each once, whatever the roles."""
+        found: dict[str, dict[str, None]] = {}
+        for read in self.reads:
+            found.setdefault(read.view, {}).update(dict.fromkeys(read.features))
+        return {view: list(features) for view, features in found.items()}
+
+    def compile(self, macro: str, arguments: Sequence[str]) -> str:
+        """The SQL of a macro of ours for these features; ``arguments`` are its others, in Jinja."""
+        return compile_sql(self.project, f"{{{{ {self.call(macro, arguments)} }}}}")
+
+    def call(self, macro: str, arguments: Sequence[str]) -> str:
+        """The same as a piece of Jinja."""
+        refs = ", ".join(_ref(self.declarations, view) for view in self.wanted())
+        given = [f"feature_views=[{refs}]", *arguments]
+        if self.service is not None:
+            given.append(f"service={f'{self.service.name}.v{self.service.version}'!r}")
+        return f"feature_warehouse.{macro}({', '.join(given)})"
+
+    def definitions(self) -> dict[str, str | None]:
+        """What each view that is read means, as the registry keeps it; None where its SQL cannot be known."""
+        from feature_warehouse.project.definition import read_definitions, to_text  # with sqlglot, for a manifest alone
+
+        views = {view: self.declarations.views[view] for view in self.wanted()}
+        try:
+            found = read_definitions(compile_feature_views(self.project), views).definitions
+        except ProjectError:
+            found = {}
+        return {view: to_text(view, found[view]) if view in found else None for view in views}
+
+    def open_warehouse(self) -> AbstractContextManager[Warehouse]:
+        return open_warehouse(self.project.database, self.project.settings)
+
+
+def load_request(features: str | Sequence[str], options: ProjectOptions = ANYWHERE) -> Request:
+    """The project that ``options`` name, and ``features`` of it; raises as ``request_of`` does, and ProjectError."""
+    return request_of(read_project(options), features)
+
+
+def request_of(read: DeclaredProject, features: str | Sequence[str]) -> Request:
+    """``features``: a service ('departure_delay@2', or the latest: 'departure_delay'), or a list of feature views.
+
+    Raises RequestError for what is not declared, DefinitionError for what is declared wrongly.
+    """
+    declarations, service = read.declarations, None
+    if isinstance(features, str):
+        declarations.raise_first()
+        service = find_service(declarations.services, features)
+        reads = service.views
+    else:
+        reads = tuple(_all_features(declarations, id_) for id_ in features)
+    if not reads:
+        raise RequestError(
+            "no feature views are asked for", "name a service, or a list of views: ['carrier_delays.v2']"
+        )
+    outputs(reads)
+    return Request(read=read, service=service, reads=reads)
+
+
+def _all_features(declarations: Declarations, id_: str) -> ServiceView:
+    if id_ not in declarations.views:
+        declared = ", ".join(sorted(declarations.views)) or "none"
+        raise RequestError(f"there is no feature view '{id_}'", f"declared: {declared}")
+    return ServiceView(view=id_, features=tuple(feature.name for feature in declarations.views[id_].view.features))
+
+
+def _ref(declarations: Declarations, id_: str) -> str:
+    declared = declarations.views[id_]
+    package = declared.unique_id.split(".")[1]
+    return f"ref({package!r}, {declared.view.name!r}, v={declared.view.version})"
