@@ -30,7 +30,7 @@ from feature_warehouse.project.declarations import read_declarations
 from feature_warehouse.project.definition import read_definitions
 from feature_warehouse.project.project import ProjectOptions, load_project
 from feature_warehouse.sql.changes import Definitions, View, judge
-from feature_warehouse.sql.queries import Node
+from feature_warehouse.sql.nodes import Node
 from feature_warehouse.sql.text import parse
 
 COLUMNS = {

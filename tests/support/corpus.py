@@ -13,7 +13,7 @@ import duckdb
 import yaml  # type: ignore[import-untyped]
 
 from feature_warehouse.sql.changes import Definitions, View, judge
-from feature_warehouse.sql.queries import Node
+from feature_warehouse.sql.nodes import Node
 
 FOLDER = Path(__file__).parents[1] / "corpus" / "sql"
 TABLES: dict[str, dict[str, str]] = yaml.safe_load((FOLDER / "tables.yml").read_text())

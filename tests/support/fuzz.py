@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import duckdb
 
-from feature_warehouse.sql.queries import Node
+from feature_warehouse.sql.nodes import Node
 from tests.support.corpus import Side, connect, pairs, results
 from tests.support.mutants import mutant
 

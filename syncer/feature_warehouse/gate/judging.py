@@ -17,7 +17,7 @@ from feature_warehouse.project.definition import Definition, ProjectDefinitions
 from feature_warehouse.registry.document import Registry
 from feature_warehouse.registry.feature import FeatureService
 from feature_warehouse.sql.changes import Change, Definitions, diff, judge
-from feature_warehouse.sql.queries import Node
+from feature_warehouse.sql.nodes import Node
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ from feature_warehouse.errors import DefinitionError, RegistryError
 from feature_warehouse.project.compiling import Compiled
 from feature_warehouse.project.declarations import DeclaredView
 from feature_warehouse.sql.changes import Definitions, View
-from feature_warehouse.sql.queries import Node
+from feature_warehouse.sql.nodes import Node
 from feature_warehouse.sql.text import Unclear, name_of, plain_name, relation_parts, with_node_names, words_of
 
 

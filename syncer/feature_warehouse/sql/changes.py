@@ -3,8 +3,9 @@
 Compares two ``Definitions``: what was accepted, and what the project says now. Fingerprints are made here, on both
 sides, by the same code, and are never stored.
 
-Begin to read this wing here. `text` makes a tree that keeps every word, `expressions` and `queries` make it an algebra,
-`digest` gives each meaning one name, `facts` says what else there is to tell, `clauses` puts a difference into words.
+Begin to read this wing here. `text` makes a tree that keeps every word; `nodes`, `queries`, `joins`, `calls`,
+`expressions` and `rewritings` make it an `algebra`; `digest` gives each meaning one name, `facts` and `lookback` say
+what else there is to tell, `clauses` and `wording` put a difference into words.
 No files, no database.
 """
 
@@ -14,15 +15,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from feature_warehouse.sql.algebra import CHOICE, Term, Terms, type_of, uses
-from feature_warehouse.sql.clauses import Said, compared, names_read
-from feature_warehouse.sql.clauses import diff as sql_diff
+from feature_warehouse.sql.algebra import CHOICE, Term, Terms, uses
+from feature_warehouse.sql.clauses import names_read
 from feature_warehouse.sql.digest import Digests, Unnamed
-from feature_warehouse.sql.expressions import Names, Relation, Scope
 from feature_warehouse.sql.facts import Facts, Walk, facts
 from feature_warehouse.sql.lookback import Stated, shape, stated
-from feature_warehouse.sql.queries import Builder, Node, Reader, is_bare
+from feature_warehouse.sql.nodes import Node, Reader
+from feature_warehouse.sql.queries import Builder, is_bare
+from feature_warehouse.sql.scope import Names, Relation, Scope
 from feature_warehouse.sql.text import Unclear, canonical_type, lower, parse, words_of
+from feature_warehouse.sql.types import type_of
+from feature_warehouse.sql.wording import Said, compared
+from feature_warehouse.sql.wording import diff as sql_diff
 
 Kind = Literal["refactor", "additive", "value change", "schema break"]
 

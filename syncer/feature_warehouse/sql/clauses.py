@@ -1,12 +1,11 @@
-"""What two texts of one node say differently, clause by clause, in words; and a diff of their formatted SQL.
+"""A select clause by clause: what each says, by what it means.
 
-For people: a sentence that names the clause and the CTE. Whether a change matters is decided elsewhere, by meaning;
-here clauses are compared after the same reading of expressions (``expressions``), so that other spellings are no news.
+Expressions are read as everywhere (``expressions``), but without knowing relations: a column is its name. So other
+spellings are no news, and what two texts say differently can be told clause by clause (``wording``).
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -15,8 +14,9 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from feature_warehouse.sql.algebra import Block, Term, Terms
+from feature_warehouse.sql.calls import Calls
 from feature_warehouse.sql.digest import Digests
-from feature_warehouse.sql.expressions import Expressions, Names, Relation, Scope
+from feature_warehouse.sql.scope import Names, Relation, Scope
 from feature_warehouse.sql.text import Unclear, lower, parse, words_of, written
 
 
@@ -37,7 +37,7 @@ class Clauses:
     combined: str = ""  # union, except ...
 
 
-class _Spelling(Expressions):
+class _Spelling(Calls):
     """Reads an expression without knowing relations: a column is its name, with or without its relation's."""
 
     def __init__(self, terms: Terms, qualified: bool) -> None:
@@ -106,16 +106,16 @@ def said(node: exp.Expr, limit: int = 100) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-def _by_meaning(conditions: Iterator[exp.Expr], qualified: bool = False) -> dict[str, exp.Expr]:
-    return {_meaning(written(condition), qualified): condition for condition in conditions}
+def by_meaning(found: Iterator[exp.Expr], qualified: bool = False) -> dict[str, exp.Expr]:
+    return {_meaning(written(condition), qualified): condition for condition in found}
 
 
-def _conditions(node: exp.Expr | None) -> Iterator[exp.Expr]:
+def conditions(node: exp.Expr | None) -> Iterator[exp.Expr]:
     if isinstance(node, exp.Paren):
-        yield from _conditions(node.this)
+        yield from conditions(node.this)
     elif isinstance(node, exp.And):
-        yield from _conditions(node.left)
-        yield from _conditions(node.right)
+        yield from conditions(node.left)
+        yield from conditions(node.right)
     elif isinstance(node, exp.Between):
         yield exp.LTE(this=node.args["low"].copy(), expression=node.this.copy())
         yield exp.LTE(this=node.this.copy(), expression=node.args["high"].copy())
@@ -184,8 +184,8 @@ def _clauses(query: exp.Select, qualified: bool, by_position: bool) -> Clauses:
     if query.args.get("windows"):
         query = _with_windows(query)
 
-    def by_meaning(conditions: Iterator[exp.Expr]) -> dict[str, exp.Expr]:
-        return _by_meaning(conditions, qualified)
+    def meant(found: Iterator[exp.Expr]) -> dict[str, exp.Expr]:
+        return by_meaning(found, qualified)
 
     def part(name: str) -> exp.Expr | None:
         node = query.args.get(name)
@@ -204,14 +204,14 @@ def _clauses(query: exp.Select, qualified: bool, by_position: bool) -> Clauses:
         on = join.args.get("on")
         using = ", ".join(sorted(lower(one.name) for one in join.args.get("using") or ()))
         if not kind and on is not None:  # an inner join's condition is a filter
-            on_filters.update(by_meaning(_conditions(on)))
+            on_filters.update(meant(conditions(on)))
             on = None
-        meant = " ".join(sorted(by_meaning(_conditions(on)))) if on is not None else using
+        on_meant = " ".join(sorted(meant(conditions(on)))) if on is not None else using
         key, number = relation, 1
         while key in joins:
             number += 1
             key = f"{relation} ({number})"
-        joins[key] = (" ".join(kind) or "inner", on, meant)
+        joins[key] = (" ".join(kind) or "inner", on, on_meant)
     group = query.args.get("group")
     keys = list(group.expressions) if group else []
     columns = {}
@@ -232,9 +232,9 @@ def _clauses(query: exp.Select, qualified: bool, by_position: bool) -> Clauses:
     limit = [said(query.args[one]).removeprefix("limit ") for one in ("limit", "offset") if query.args.get(one)]
     distinct = query.args.get("distinct")
     return Clauses(
-        filters=on_filters | by_meaning(_conditions(part("where"))),
-        having=by_meaning(_conditions(part("having"))),
-        qualify=by_meaning(_conditions(part("qualify"))),
+        filters=on_filters | meant(conditions(part("where"))),
+        having=meant(conditions(part("having"))),
+        qualify=meant(conditions(part("qualify"))),
         joins=joins,
         reads=tuple(sorted(reads)),
         keys={_meaning(written(key), qualified): key for key in keys},
@@ -243,14 +243,6 @@ def _clauses(query: exp.Select, qualified: bool, by_position: bool) -> Clauses:
         limit=" ".join(limit),
         order=said(query.args["order"]) if query.args.get("order") else "",
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """One sentence; ``column``: the one that it is about, None where it is about the rows."""
-
-    text: str
-    column: str | None = None
 
 
 def names_read(text: str, wanted: frozenset[str]) -> frozenset[str]:
@@ -275,144 +267,3 @@ def names_read(text: str, wanted: frozenset[str]) -> frozenset[str]:
 
 def _columns(node: exp.Expr) -> set[str]:
     return {lower(read.name) for read in node.find_all(exp.Column)}
-
-
-def compared(node: str, old: str, new: str, qualified: bool = False) -> list[Said]:
-    """What a node's two texts say differently."""
-    try:
-        before, after = clauses(old, qualified), clauses(new, qualified)
-    except Unclear:  # the change itself says why it is compared as text
-        return [Said(f"the SQL of `{node}` changed")] if words_of(old) != words_of(new) else []
-    sentences: list[Said] = []
-    for name in after:
-        if name in before:
-            where = f"`{name}` of `{node}`" if name else f"`{node}`"
-            sentences += _compared(where, before[name], after[name], final=not name)
-    if qualified:  # all that is left to say
-        sentences += [Said(f"`{name}` added in `{node}`") for name in after if name not in before]
-        sentences += [Said(f"`{name}` removed from `{node}`") for name in before if name not in after]
-    return sentences
-
-
-def _compared(where: str, old: Clauses, new: Clauses, *, final: bool) -> Iterator[Said]:
-    if old.combined != new.combined:
-        yield Said(f"{old.combined or 'one query'} -> {new.combined or 'one query'} in {where}")
-    if old.distinct != new.distinct:
-        yield Said(f"{old.distinct or 'no distinct'} -> {new.distinct or 'no distinct'} in {where}")
-    for name, one, two in (
-        ("filter", old.filters, new.filters),
-        ("having", old.having, new.having),
-        ("qualify", old.qualify, new.qualify),
-    ):
-        gone, come = _apart(one, two)
-        if len(gone) == len(come) == 1:
-            yield Said(f"{_change(gone[0], come[0], name)} in {where}")
-            continue
-        yield from (Said(f"{name} removed in {where}: {said(condition)}") for condition in gone)
-        yield from (Said(f"{name} added in {where}: {said(condition)}") for condition in come)
-    yield from _joins(where, old, new)
-    gone, come = _apart(old.keys, new.keys)
-    if gone or come:
-        before, after = (", ".join(map(said, keys.values())) or "none" for keys in (old.keys, new.keys))
-        yield Said(f"group by {before} -> {after} in {where}")
-    if old.limit != new.limit:
-        yield Said(f"limit {old.limit or 'none'} -> {new.limit or 'none'} in {where}")
-    elif old.order != new.order and (new.limit or new.distinct or not final):
-        yield Said(f"{old.order or 'no order'} -> {new.order or 'no order'} in {where}")
-    for column, (meant, value) in new.columns.items():
-        if column in old.columns and old.columns[column][0] != meant:
-            about = None if column == "*" or column.startswith("column ") else column
-            yield Said(f"{_change(old.columns[column][1], value, f'`{column}`')} in {where}", about)
-
-
-def _joins(where: str, old: Clauses, new: Clauses) -> Iterator[Said]:
-    for relation, (kind, on, meant) in new.joins.items():
-        if relation not in old.joins:
-            if relation not in old.reads:
-                yield Said(f"{kind} join added in {where}: {relation}" + (f" on {said(on)}" if on is not None else ""))
-            elif kind != "inner":
-                yield Said(f"`{relation}` is now the side that is joined, by a {kind} join, in {where}")
-            continue
-        old_kind, old_on, old_meant = old.joins[relation]
-        if old_kind != kind:
-            yield Said(f"join {old_kind} -> {kind} on `{relation}` in {where}")
-        elif old_meant != meant:
-            if on is not None and old_on is not None:
-                gone, come = _apart(_by_meaning(_conditions(old_on)), _by_meaning(_conditions(on)))
-                if len(gone) == len(come) == 1:
-                    yield Said(f"{_change(gone[0], come[0], f'join of `{relation}`')} in {where}")
-                    continue
-            yield Said(f"condition of the join of `{relation}` changed in {where}")
-    for relation, (kind, _, _) in old.joins.items():
-        if relation not in new.joins and relation not in new.reads:
-            yield Said(f"{kind} join removed in {where}: {relation}")
-    read_no_more = [one for one in old.reads if one not in (*new.reads, *old.joins)]
-    read_now = [one for one in new.reads if one not in (*old.reads, *new.joins)]
-    if len(read_no_more) == len(read_now) == 1:
-        yield Said(f"reads `{read_no_more[0]}` -> `{read_now[0]}` in {where}")
-
-
-def _apart(old: Mapping[str, exp.Expr], new: Mapping[str, exp.Expr]) -> tuple[list[exp.Expr], list[exp.Expr]]:
-    return [v for k, v in old.items() if k not in new], [v for k, v in new.items() if k not in old]
-
-
-def _change(old: exp.Expr, new: exp.Expr, what: str) -> str:
-    """The smallest part in which two expressions differ: 'window 7 days -> 14 days'."""
-    one, two, frame = old, new, False
-    while type(one) is type(two):
-        frame = frame or isinstance(one, exp.WindowSpec)
-        if isinstance(one, (exp.Literal, exp.Identifier, exp.Column, exp.Interval)):
-            break
-        apart = [
-            (a, b)
-            for name in {*one.args, *two.args}
-            for a, b in _sides(one.args.get(name), two.args.get(name))
-            if a != b
-        ]
-        if len(apart) != 1:
-            break
-        [(left, right)] = apart
-        if not isinstance(left, exp.Expr) or not isinstance(right, exp.Expr):
-            break
-        if any(isinstance(side, (exp.Star, exp.Distinct)) for side in (left, right)):
-            break  # says nothing without its function
-        one, two = left, right
-    if isinstance(one, exp.Interval) and isinstance(two, exp.Interval):
-        return f"window {_interval(one)} -> {_interval(two)}"
-    if frame:
-        return f"window {said(one)} -> {said(two)}"
-    whole = one is old or (isinstance(one, (exp.Identifier, exp.Column, exp.Literal)) and len(said(old)) < 60)
-    return f"{what} {said(old)} -> {said(new)}" if whole else f"{what}: {said(one)} -> {said(two)}"
-
-
-def _sides(one: object, two: object) -> Iterator[tuple[object, object]]:
-    if isinstance(one, list) and isinstance(two, list) and len(one) == len(two):
-        yield from zip(one, two, strict=True)
-    else:
-        yield one, two
-
-
-def _interval(node: exp.Interval) -> str:
-    unit = lower(node.args["unit"].name) if node.args.get("unit") else ""
-    return f"{node.this.name if isinstance(node.this, exp.Literal) else said(node.this)} {unit}".strip()
-
-
-@lru_cache(maxsize=2048)
-def formatted(text: str) -> str:
-    """SQL in one layout, for a diff; as it is where it cannot be parsed."""
-    try:
-        return written(parse(text), pretty=True)
-    except Unclear:
-        return text.strip()
-
-
-def diff(node: str, old: str, new: str) -> str:
-    """A unified diff of the formatted SQL of one node, '' where there is none; '' for a node that is not there."""
-    lines = difflib.unified_diff(
-        formatted(old).splitlines() if old else [],
-        formatted(new).splitlines() if new else [],
-        f"{node}.sql (accepted)",
-        f"{node}.sql (proposed)",
-        lineterm="",
-    )
-    return "\n".join(lines)

@@ -25,9 +25,9 @@ from feature_warehouse.sql.algebra import (
     Terms,
     constant,
     flat,
-    type_of,
     uses,
 )
+from feature_warehouse.sql.types import type_of
 
 
 class Unnamed(Exception):

@@ -10,9 +10,10 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from feature_warehouse.sql.algebra import ORDER, PHYSICAL, Block, Content, Instance, Term, flat, type_of
+from feature_warehouse.sql.algebra import ORDER, PHYSICAL, Block, Content, Instance, Term, flat
 from feature_warehouse.sql.functions import CURRENT_TIME, ORDERED_AGGREGATES, PICKING_AGGREGATES, RANDOM, SESSION
 from feature_warehouse.sql.lookback import Lookback, Reach, Stated, reach
+from feature_warehouse.sql.types import type_of
 
 Source = tuple[str, str]  # relation, column
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Literal
 
-from feature_warehouse.sql.algebra import ASOF, INTEGERS, Arg, Attachment, Block, Content, Instance, Term, flat, type_of
+from feature_warehouse.sql.algebra import ASOF, Arg, Attachment, Block, Content, Instance, Term, flat
+from feature_warehouse.sql.types import INTEGERS, type_of
 
 Kind = Literal["bounded", "unknown", "unbounded"]
 

@@ -13,7 +13,7 @@ import pytest
 from dbt.cli.main import dbtRunner
 
 from feature_warehouse.sql.changes import Definitions, View, judge
-from feature_warehouse.sql.queries import Node
+from feature_warehouse.sql.nodes import Node
 from feature_warehouse.sql.text import relation_parts, with_node_names
 from tests.support.projects import ROOT, Project
 

@@ -21,7 +21,7 @@ from feature_warehouse.registry.feature import (
     period_text,
 )
 from feature_warehouse.sql.changes import View
-from feature_warehouse.sql.queries import Node
+from feature_warehouse.sql.nodes import Node
 
 UTC = "UTC"
 ORDERS = Node(columns={"customer": "varchar", "at": "timestamptz", "local": "timestamp", "eur": "double"}, closed=True)

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from feature_warehouse.sql.changes import Definitions, View, check_on_demand, diff, judge
-from feature_warehouse.sql.queries import Node
+from feature_warehouse.sql.nodes import Node
 from tests.support import corpus
 
 FLIGHTS = {

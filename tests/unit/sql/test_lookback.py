@@ -8,7 +8,7 @@ import pytest
 
 from feature_warehouse.sql.changes import Definitions, View
 from feature_warehouse.sql.facts import Facts
-from feature_warehouse.sql.queries import Node
+from feature_warehouse.sql.nodes import Node
 
 SOURCES = {
     "orders": {"k": "varchar", "at": "timestamptz", "day": "date", "amount": "double", "id": "bigint"},

@@ -8,7 +8,7 @@ import duckdb
 import pytest
 
 from feature_warehouse.sql.changes import Definitions, View
-from feature_warehouse.sql.queries import Node
+from feature_warehouse.sql.nodes import Node
 
 COLUMNS = {"k": "varchar", "t": "timestamptz", "u": "timestamptz", "n": "timestamp", "d": "date"}
 VIEW = View(node="v", join_keys={"k": ""}, event_timestamp="event_at", features={"f": ""})

@@ -9,12 +9,15 @@ import duckdb
 import pytest
 from sqlglot import exp
 
-from feature_warehouse.sql.algebra import Terms, type_of
+from feature_warehouse.sql.algebra import Terms
 from feature_warehouse.sql.changes import Definitions, View
-from feature_warehouse.sql.expressions import Expressions, Names, Scope
+from feature_warehouse.sql.expressions import Expressions
 from feature_warehouse.sql.functions import AGGREGATES, ALIASES, CURRENT_TIME, PURE, RANDOM, RESULT_TYPES, WINDOWS
-from feature_warehouse.sql.queries import Builder, Node, Reader
+from feature_warehouse.sql.nodes import Node, Reader
+from feature_warehouse.sql.queries import Builder
+from feature_warehouse.sql.scope import Names, Scope
 from feature_warehouse.sql.text import Unclear, canonical_type, check_words, lower, parse, tokens_of, words_of
+from feature_warehouse.sql.types import type_of
 from tests.support import corpus
 
 

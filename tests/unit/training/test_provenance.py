@@ -13,7 +13,7 @@ import pytest
 from feature_warehouse.project.definition import Definition, to_text
 from feature_warehouse.registry.feature import FeatureService, OnDemandFeature, ServiceView
 from feature_warehouse.sql.changes import View
-from feature_warehouse.sql.queries import Node
+from feature_warehouse.sql.nodes import Node
 from feature_warehouse.training.content import ColumnContent, TableContent
 from feature_warehouse.training.provenance import (
     CodeRecord,

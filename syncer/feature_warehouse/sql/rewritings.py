@@ -1,0 +1,225 @@
+"""The spellings of one value to one term, and nothing else: each rewriting is exact in three-valued logic.
+
+Knows terms, no SQL. ``docs/reference/change-classes.md`` lists the rewritings.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from feature_warehouse.sql.algebra import ORDER, PHYSICAL, Arg, Term, Terms, constant
+from feature_warehouse.sql.functions import (
+    CURRENT_TIME,
+    NULL_SKIPPING,
+    ORDERED_AGGREGATES,
+    PICKING_AGGREGATES,
+    PURE,
+)
+from feature_warehouse.sql.text import lower
+from feature_warehouse.sql.types import type_of
+
+#: Aggregates that pass over rows without a value, so that CASE without ELSE is a filter.
+_FILTERED = NULL_SKIPPING | {"count"}
+
+UNITS = {
+    "microsecond": (0, 0, 1), "millisecond": (0, 0, 1_000), "second": (0, 0, 10**6), "minute": (0, 0, 60 * 10**6),
+    "hour": (0, 0, 3600 * 10**6), "day": (0, 1, 0), "week": (0, 7, 0), "month": (1, 0, 0), "quarter": (3, 0, 0),
+    "year": (12, 0, 0),
+}  # fmt: skip
+
+
+#: Types whose equal values are the same value; of doubles, 0.0 and -0.0 are equal.
+_OF_ONE_FORM = [{kind} for kind in ("bigint", "integer", "date", "timestamp", "timestamptz")]
+
+
+class Rewritings:
+    """Makes terms in the one spelling of their value."""
+
+    def __init__(self, terms: Terms) -> None:
+        self.make = terms.make
+        self.terms = terms
+
+    def negation(self, term: Term) -> Term:
+        """NOT, pushed inwards: also of NULL and NaN, which DuckDB orders above all other numbers."""
+        if term.op == "not":
+            inner = term.args[0]
+            assert isinstance(inner, Term)
+            if type_of(inner) == "boolean":
+                return inner
+        if term.op == "=":
+            return self.make("<>", *term.args)
+        if term.op == "<>":
+            return self.make("=", *term.args)
+        if term.op in ("<", "<="):
+            return self.make("<=" if term.op == "<" else "<", *reversed(term.args))
+        if term.op in ("and", "or"):
+            return self.junction(
+                "or" if term.op == "and" else "and", [self.negation(child) for child in term.children()]
+            )
+        if term.op in ("true", "false"):
+            return self.make("false" if term.op == "true" else "true")
+        return self.make("not", term)
+
+    def junction(self, op: str, parts: Iterable[Term]) -> Term:
+        found: dict[Term, None] = {}
+        for part in parts:
+            for one in part.children() if part.op == op else (part,):
+                found[one] = None
+        # x and x is x only where x is a condition; 'and' makes one of it
+        return self.make(op, *found)
+
+    def case(self, parts: list[Term], default: Term) -> Term:
+        if len(parts) == 2:
+            condition, value = parts
+            if condition.op == "is null" and condition.args[0] is default and default.pure:
+                return self.coalesce([default, value])
+            if condition.op == "not":
+                [inner] = condition.children()
+                if inner.op == "is null" and inner.args[0] is value and value.pure:
+                    return self.coalesce([value, default])
+        if default.op == "case" and type_of(default) is not None:  # case a then b else case c then d end end
+            return self.make("case", *parts, *default.args)
+        return self.make("case", *parts, default)
+
+    def coalesce(self, values: Iterable[Term]) -> Term:
+        found: list[Term] = []
+        for value in values:  # of one type, so that no value is cast on the way
+            found += value.children() if value.op == "coalesce" and type_of(value) is not None else [value]
+        return self.make("coalesce", *found) if len(found) > 1 else found[0]
+
+    def call(self, name: str, values: tuple[Term, ...]) -> Term:
+        if name == "coalesce" and values:
+            return self.coalesce(values)
+        if name == "nullif" and len(values) == 2 and values[0].pure:
+            return self.case([self.make("=", *values), self.make("null")], values[0])
+        if name == "if" and len(values) == 3:
+            return self.case(list(values[:2]), values[2])
+        if name == "date_part" and len(values) == 2 and values[0].op == "text":
+            part = lower(str(values[0].args[0]))
+            return self.make("call", name, (self.make("text", part), values[1]))
+        if name in ("year", "quarter", "month", "day", "hour", "minute", "second") and len(values) == 1:
+            return self.make("call", "date_part", (self.make("text", name), values[0]))
+        if name == "timezone" and len(values) == 2:
+            return self.make("at time zone", values[1], values[0])
+        if name in ("greatest", "least") and {type_of(value) for value in values} in _OF_ONE_FORM:
+            return self.make("call", name, ("any order", *values))
+        if name == "list_value":
+            return self.make("call", name, values)
+        if name.startswith("to_") and len(values) == 1 and values[0].op == "number":
+            span = span_of(f"{values[0].args[0]} {name[3:]}")
+            if span:
+                return self.make("interval", *span)
+        if name in PURE or name in CURRENT_TIME:
+            return self.make("call", name, values)
+        return self.terms.impure("call", name, values)
+
+    def aggregate(
+        self,
+        op: str,
+        name: str,
+        values: list[Term],
+        distinct: bool,
+        order: tuple[Any, ...],
+        kept: Term | None,
+        nulls: str,
+        window: tuple[Arg, ...],
+    ) -> Term:
+        """window: of an aggregate with OVER, its parts."""
+        filters = list(conjuncts(kept)) if kept is not None else []
+        if name == "count" and not distinct and len(values) <= 1:
+            value = values[0] if values else self.make("all columns")
+            if value.op == "all columns" or value.op in ("number", "text", "true", "false"):
+                values = []
+            elif value.op == "case" and len(value.args) == 3 and value.children() and _last(value).op == "null":
+                condition, counted, _ = value.children()
+                filters += list(conjuncts(condition))
+                if not (constant(counted) and counted.op != "null"):
+                    filters.append(self.negation(self.make("is null", counted)))
+                values = []
+            else:
+                filters.append(self.negation(self.make("is null", value)))
+                values = []
+        elif name in _FILTERED and len(values) == 1 and not distinct:
+            value = values[0]
+            if value.op == "case" and len(value.args) == 3 and _last(value).op == "null":
+                condition, counted, _ = value.children()
+                filters += list(conjuncts(condition))
+                values = [counted]
+        if name == "count_if" and len(values) == 1 and not distinct and not filters:
+            pass  # its type differs from count's
+        parts: list[Arg] = [name, tuple(values)] if op == "aggregate" else [name, tuple(values), *window]
+        if distinct:
+            parts.append("distinct")
+        if nulls:
+            parts.append(nulls)
+        if filters:
+            parts.append(("filter", self.junction("and", filters)))
+        if order:
+            if name in ("min", "max", "sum", "avg", "count", "bool_and", "bool_or", "median"):
+                pass  # the order of rows does not matter to it
+            else:
+                parts.append(("order", *order))
+        elif name in ORDERED_AGGREGATES or name in PICKING_AGGREGATES:
+            parts.append(self.make(PHYSICAL if name in ORDERED_AGGREGATES and op == "aggregate" else ORDER))
+        return self.make(op, *parts)
+
+
+def conjuncts(term: Term) -> Iterator[Term]:
+    if term.op == "and":
+        for child in term.children():
+            yield from conjuncts(child)
+    else:
+        yield term
+
+
+def _last(term: Term) -> Term:
+    *_, last = term.children()
+    return last
+
+
+def alike(one: Term, two: Term) -> bool:
+    """Whether a comparison with both at once casts like one with each: literals of one kind, or of one type."""
+    kinds = [
+        ("number", "." in str(t.args[0]) or "e" in str(t.args[0]))
+        if t.op == "number"
+        else t.op
+        if t.op == "text"
+        else None
+        for t in (one, two)
+    ]
+    if None not in kinds:
+        return kinds[0] == kinds[1]
+    if kinds == [None, None]:
+        types = {type_of(one), type_of(two)}
+        return len(types) == 1 or None in types
+    return False
+
+
+_SPAN = re.compile(r"\s*([+-]?\d+)\s*([a-z]+)\s*")
+
+
+def span_of(text: str) -> tuple[str, ...] | None:
+    """An interval in words as months, days and microseconds, which is what DuckDB keeps of it."""
+    text, at = lower(text), 0
+    total = [0, 0, 0]
+    while at < len(text):
+        found = _SPAN.match(text, at)
+        if not found:
+            return None
+        unit = found[2].removesuffix("s")
+        if unit not in UNITS:
+            return None
+        total = [sum_ + int(found[1]) * one for sum_, one in zip(total, UNITS[unit], strict=True)]
+        at = found.end()
+    return tuple(map(str, total)) if at else None
+
+
+#: Types of which + does not make a list.
+SCALARS = {
+    "tinyint", "smallint", "integer", "bigint", "hugeint", "utinyint", "usmallint", "uinteger", "ubigint", "float",
+    "double", "date", "time", "timestamp", "timestamptz", "interval",
+}  # fmt: skip
+
+NUMERIC = {"number", "interval", "interval of", "negative", "*", "/", "//", "%", "-", "+ of scalars"}
