@@ -30,7 +30,8 @@ from feature_warehouse.project.declarations import read_declarations
 from feature_warehouse.project.manifest import load_manifest
 from feature_warehouse.registry.document import load_registry
 from feature_warehouse.store.layout import PLACES
-from feature_warehouse.store.store import Session, Store
+from feature_warehouse.store.session import Session
+from feature_warehouse.store.store import Store
 from feature_warehouse.warehouse.spool import SpoolWriter
 from feature_warehouse.wire.keyspace import witness_key
 

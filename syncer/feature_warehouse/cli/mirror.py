@@ -47,7 +47,7 @@ def verify_command(
     from feature_warehouse.mirror.preparation import prepare
     from feature_warehouse.mirror.sync import sync
     from feature_warehouse.mirror.verify import verify
-    from feature_warehouse.wire.encode import leave_pandas_out
+    from feature_warehouse.warehouse.arrow import leave_pandas_out
 
     leave_pandas_out()
     wanted = prepare(project, namespace=namespace, as_of=as_of, selection=select)

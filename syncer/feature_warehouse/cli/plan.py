@@ -41,7 +41,7 @@ def plan_command(
     from feature_warehouse.mirror.namespace import compact_limit, cost_of_length, server_memory
     from feature_warehouse.mirror.preparation import prepare
     from feature_warehouse.mirror.sync import plan
-    from feature_warehouse.wire.encode import leave_pandas_out
+    from feature_warehouse.warehouse.arrow import leave_pandas_out
 
     leave_pandas_out()
     wanted, store = prepare(project, namespace=namespace, as_of=as_of, selection=select), open_store(url)

@@ -83,7 +83,7 @@ def sync_command(
     from feature_warehouse.mirror.preparation import prepare
     from feature_warehouse.mirror.watch import watch
     from feature_warehouse.project.running import ModelRuns
-    from feature_warehouse.wire.encode import leave_pandas_out
+    from feature_warehouse.warehouse.arrow import leave_pandas_out
 
     if every and as_of:
         raise click.UsageError("--as-of stands still and --every goes on: give one of the two")

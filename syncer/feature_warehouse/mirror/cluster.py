@@ -27,9 +27,10 @@ import pyarrow as pa
 from feature_warehouse.errors import StoreNotReadyError
 from feature_warehouse.mirror.lease import Holder, Writer, lease_milliseconds
 from feature_warehouse.store.layout import PLACES, SLOTS, Share, check_shares, slot_of
+from feature_warehouse.store.session import Session, key_of
 from feature_warehouse.store.slots import slots_of
-from feature_warehouse.store.store import Session, Store, key_of
-from feature_warehouse.wire.encode import Encoded, Removed, Rows
+from feature_warehouse.store.store import Store
+from feature_warehouse.wire.commands import Encoded, Removed, Rows
 from feature_warehouse.wire.keyspace import cluster_lease_keys, markers_key, witness_key
 from feature_warehouse.wire.marker import Marker, read_marker
 from feature_warehouse.wire.resp import command

@@ -22,8 +22,9 @@ from typing import Any
 
 from feature_warehouse.errors import StoppedError, StoreError
 from feature_warehouse.registry.feature import view_id
-from feature_warehouse.store.store import Command, Fence, Session, Store
-from feature_warehouse.wire.encode import Rows
+from feature_warehouse.store.session import Command, Fence, Session
+from feature_warehouse.store.store import Store
+from feature_warehouse.wire.commands import Rows
 from feature_warehouse.wire.keyspace import lease_key, markers_key, split_field
 from feature_warehouse.wire.marker import Marker, read_marker
 from feature_warehouse.wire.resp import command

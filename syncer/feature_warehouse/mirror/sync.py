@@ -43,7 +43,8 @@ from feature_warehouse.registry.feature import view_id
 from feature_warehouse.store.store import Store
 from feature_warehouse.warehouse.duckdb import Latest
 from feature_warehouse.warehouse.spool import Spool
-from feature_warehouse.wire.encode import Encoded, Encoder, Removed, Rows
+from feature_warehouse.wire.commands import Encoded, Removed, Rows
+from feature_warehouse.wire.encode import Encoder
 from feature_warehouse.wire.keyspace import served_key, split_field
 from feature_warehouse.wire.marker import Marker
 

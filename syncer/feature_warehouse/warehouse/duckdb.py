@@ -28,7 +28,8 @@ from feature_warehouse.errors import DataError, StoppedError, WarehouseError, Wa
 from feature_warehouse.project.declarations import DeclaredView
 from feature_warehouse.registry.feature import FeatureView
 from feature_warehouse.warehouse.spool import BATCH_BYTES, BATCH_ROWS, SCHEMA, Spool, SpoolWriter
-from feature_warehouse.wire.encode import Encoded, Encoder, select_list
+from feature_warehouse.wire.commands import Encoded
+from feature_warehouse.wire.encode import Encoder, select_list
 from feature_warehouse.wire.keyspace import field_name
 
 #: Seconds to wait for another process to give the DuckDB file back.

@@ -1,22 +1,19 @@
-"""Arrow batches -> keys, messages and commands, whole columns at a time.
+"""Arrow batches -> keys and messages, whole columns at a time.
 
 Knows which Arrow type each served type arrives in from DuckDB, and the bytes of docs/wire-format.md: canonical key
-texts, one protobuf message per row, the Redis protocol. protobuf's own encoder writes the same messages; it is the
-test's oracle. Knows no DuckDB connection and no socket.
+texts, one protobuf message per row. protobuf's own encoder writes the same messages; it is the test's oracle. Knows no
+DuckDB connection and no Redis.
 
 Strategy. Columns become *pieces*: binary arrays with one element per row, empty where the row has nothing to say. A
 string is two pieces, tag and length, then the bytes as they lie in Arrow; numbers, each with its tag, that follow one
 another are one piece together, because joining costs by the piece. numpy makes the pieces of whole columns at once;
-Arrow joins them row by row (``binary_join_element_wise``), first into messages, then with keys and the protocol's
-framing into one contiguous buffer. No Python code runs per row.
+Arrow joins them row by row (``commands.joined``). No Python code runs per row.
 """
 
 from __future__ import annotations
 
-import importlib.abc
-import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from itertools import groupby
 from typing import Any
@@ -29,10 +26,8 @@ import pyarrow.compute as pc
 from feature_warehouse.errors import DataError
 from feature_warehouse.registry.feature import FeatureView
 from feature_warehouse.registry.types import FeatureType, feature_type
+from feature_warehouse.wire.commands import BINARY, Encoded, joined
 from feature_warehouse.wire.keyspace import SEPARATOR, field_name, key_prefix
-
-#: Offsets of 64 bits everywhere: the messages of one batch may exceed 2 GB together.
-_BINARY = pa.large_binary()
 
 #: protobuf's wire types (https://protobuf.dev/programming-guides/encoding/#structure).
 _VARINT, _I64, _LEN, _I32 = 0, 1, 2, 5
@@ -81,94 +76,6 @@ _MICROSECONDS = (_DAYS[0] * 86_400_000_000, (_DAYS[1] + 1) * 86_400_000_000 - 1)
 _HINT_REBUILD = "build the view anew with dbt, under its contract; another type takes a new version of the view"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Encoded:
-    """One batch, N rows in the batch's order."""
-
-    keys: pa.LargeBinaryArray  # N whole Redis keys, '<namespace>:<entity>:<key text>' in UTF-8
-    field: bytes  # the hash field of the view version
-    messages: pa.LargeBinaryArray  # N messages
-
-    @property
-    def rows(self) -> int:
-        return len(self.keys)
-
-    def commands(self) -> memoryview:
-        """N commands `HSET key field message` in one contiguous buffer, for ``sendall``; copies keys and messages."""
-        return commands(b"HSET", self.keys, self.field, self.messages)
-
-    def arguments(self) -> memoryview:
-        """N times the arguments key and message, without a command around them."""
-        return arguments(self.keys, self.messages)
-
-    def where(self, chosen: npt.NDArray[np.bool_]) -> Encoded:
-        """Those of the N rows that are ``chosen``."""
-        mask = pa.array(chosen)
-        return replace(self, keys=self.keys.filter(mask), messages=self.messages.filter(mask))
-
-    def portions(self, rows: int, size: int) -> Iterator[Encoded]:
-        """The same rows in parts of at most ``rows`` rows, and of at most ``size`` bytes where a row is not larger."""
-        offsets = np.frombuffer(self.messages.buffers()[1], np.int64)[self.messages.offset :][: self.rows + 1]
-        start = 0
-        while start < self.rows:
-            fits = int(np.searchsorted(offsets, offsets[start] + size, "right")) - 1
-            count = max(1, min(rows, fits - start, self.rows - start))
-            yield replace(self, keys=self.keys.slice(start, count), messages=self.messages.slice(start, count))
-            start += count
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Removed:
-    """N keys of which one field is to go."""
-
-    keys: pa.LargeBinaryArray
-    field: bytes
-
-    @property
-    def rows(self) -> int:
-        return len(self.keys)
-
-    def commands(self) -> memoryview:
-        """N commands `HDEL key field`."""
-        return commands(b"HDEL", self.keys, self.field)
-
-    def arguments(self) -> memoryview:
-        """N times the argument key."""
-        return arguments(self.keys)
-
-    def where(self, chosen: npt.NDArray[np.bool_]) -> Removed:
-        """Those of the N keys that are ``chosen``."""
-        return replace(self, keys=self.keys.filter(pa.array(chosen)))
-
-    def portions(self, rows: int) -> Iterator[Removed]:
-        """The same keys in parts of at most ``rows``."""
-        for start in range(0, self.rows, rows):
-            yield replace(self, keys=self.keys.slice(start, rows))
-
-
-Rows = Encoded | Removed
-
-
-def leave_pandas_out() -> None:
-    """Keeps pyarrow from importing pandas, which takes longer than encoding a million rows; for a process of our own.
-
-    pyarrow looks for pandas once, when it first meets a Python value, in case that is one of pandas'. `to_pandas` still
-    imports it later; but pandas' own values would then be taken for any others.
-    """
-
-    class NoPandas(importlib.abc.MetaPathFinder):
-        def find_spec(self, name: str, *_: object) -> None:
-            if name == "pandas":
-                raise ModuleNotFoundError("pandas is left out")
-
-    finder = NoPandas()
-    sys.meta_path.insert(0, finder)
-    try:
-        pa.scalar(0)
-    finally:
-        sys.meta_path.remove(finder)
-
-
 class Encoder:
     """Encodes the batches of one feature view version."""
 
@@ -176,7 +83,7 @@ class Encoder:
         """Raises UnsupportedTypeError when a numbered feature has a type that cannot be served."""
         self.view = view
         self.field = field_name(view.name, view.version).encode()
-        self._prefix = pa.scalar(key_prefix(namespace, view.entity.name).encode(), _BINARY)
+        self._prefix = pa.scalar(key_prefix(namespace, view.entity.name).encode(), BINARY)
         self._keys = [(key.name, feature_type(key.type)) for key in view.entity.join_keys]
         self._features = [(f.name, f.number or 0, feature_type(f.type)) for f in view.numbered]
 
@@ -202,7 +109,7 @@ class Encoder:
                 pieces.append(_number(number, type_.proto, column))
             else:
                 pieces += _bytes_pieces(number, _as_bytes(column))
-        return Encoded(keys=keys, field=self.field, messages=_join([*_written(pieces)]))
+        return Encoded(keys=keys, field=self.field, messages=joined([*_written(pieces)]))
 
     def _encode_keys(self, batch: pa.RecordBatch) -> pa.LargeBinaryArray:
         texts: list[Any] = []
@@ -213,7 +120,7 @@ class Encoder:
             texts.append(_key_texts(column, type_))
         first, *others = texts
         separated = [piece for text in others for piece in (SEPARATOR.encode(), text)]
-        return _join([self._prefix, first, *separated])
+        return joined([self._prefix, first, *separated])
 
     def _column(self, batch: pa.RecordBatch, name: str, type_: FeatureType) -> pa.Array:
         position = batch.schema.get_field_index(name)
@@ -280,37 +187,6 @@ def select_list(view: FeatureView) -> str:
     )
 
 
-def commands(*args: bytes | pa.Array) -> memoryview:
-    """N commands in one contiguous buffer: the columnar form of ``resp.command``.
-
-    An argument is a constant, or a binary or text column of N rows; at least one is a column. Raises ValueError for a
-    NULL in a column.
-    """
-    return _framed(b"*%d\r\n" % len(args), args)
-
-
-def arguments(*args: bytes | pa.Array) -> memoryview:
-    """N times these arguments in one contiguous buffer, as part of one long command."""
-    return _framed(b"", args)
-
-
-def _framed(constant: bytes, args: Sequence[bytes | pa.Array]) -> memoryview:
-    pieces: list[Any] = []
-    for arg in args:
-        if isinstance(arg, bytes):
-            constant += b"$%d\r\n%b\r\n" % (len(arg), arg)
-        elif arg.null_count:
-            raise ValueError(f"{arg.null_count} of {len(arg)} arguments are NULL")
-        else:
-            arg = arg.cast(_BINARY)
-            lengths = pc.binary_length(arg).cast(pa.large_string()).cast(_BINARY)
-            pieces += [constant + b"$", lengths, b"\r\n", arg]
-            constant = b"\r\n"
-    joined = _join([*pieces, constant])
-    size = int(np.frombuffer(joined.buffers()[1], np.int64)[len(joined)])
-    return memoryview(joined.buffers()[2])[:size]
-
-
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
@@ -339,12 +215,12 @@ def _key_texts(column: pa.Array, type_: FeatureType) -> pa.LargeBinaryArray:
         # Arrow writes '2013-01-31 12:00:00.000000'.
         text = column.view(pa.timestamp("us")).cast(pa.large_string())
         text = pc.replace_substring(pc.replace_substring(text, " ", "T"), ".000000", "")
-        text = _join([text.cast(_BINARY), b"Z"])
+        text = joined([text.cast(BINARY), b"Z"])
     else:
         text = column.cast(pa.large_string())
-    encoded = text.cast(_BINARY)
+    encoded = text.cast(BINARY)
     if type_.proto in ("string", "sfixed64") and _has_any(encoded, b"|:\\"):
-        encoded = pc.replace_substring_regex(text, r"([|:\\])", r"\\\1").cast(_BINARY)
+        encoded = pc.replace_substring_regex(text, r"([|:\\])", r"\\\1").cast(BINARY)
     return encoded
 
 
@@ -361,7 +237,7 @@ def _has_any(column: pa.LargeBinaryArray, characters: bytes) -> bool:
 def _as_bytes(column: pa.Array) -> pa.LargeBinaryArray:
     if pa.types.is_decimal(column.type):
         column = _decimal_texts(column)
-    return column.cast(_BINARY)
+    return column.cast(BINARY)
 
 
 def _decimal_texts(column: pa.Array) -> pa.LargeStringArray:
@@ -406,11 +282,6 @@ def _written(pieces: Sequence[Any]) -> Iterator[pa.LargeBinaryArray]:
             yield from (_fixed([numbers]) for numbers in group)
         else:
             yield from group
-
-
-def _join(pieces: Sequence[Any]) -> pa.LargeBinaryArray:
-    scalars = [pa.scalar(piece, _BINARY) if isinstance(piece, bytes) else piece for piece in (*pieces, b"")]
-    return pc.binary_join_element_wise(*scalars, null_handling="replace", null_replacement=b"")
 
 
 def _number(number: int, proto: str, column: pa.Array) -> _Numbers:
@@ -515,7 +386,7 @@ def _varints(columns: Sequence[_Numbers]) -> pa.LargeBinaryArray:
 
 
 def _binary(lengths: npt.NDArray[np.int64], data: pa.Buffer) -> pa.LargeBinaryArray:
-    return pa.Array.from_buffers(_BINARY, len(lengths), [None, pa.py_buffer(_offsets(lengths)), data])
+    return pa.Array.from_buffers(BINARY, len(lengths), [None, pa.py_buffer(_offsets(lengths)), data])
 
 
 def _offsets(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -38,7 +38,8 @@ from feature_warehouse.mirror.planning import Planned
 from feature_warehouse.mirror.terms import Terms
 from feature_warehouse.store import store
 from feature_warehouse.store.embedded import EmbeddedServer
-from feature_warehouse.store.store import Session, Store
+from feature_warehouse.store.session import Session
+from feature_warehouse.store.store import Store
 from tests.support.processes import Processes, client
 from tests.support.projects import ROOT
 from tests.support.proxy import Proxy

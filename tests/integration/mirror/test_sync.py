@@ -20,7 +20,7 @@ from feature_warehouse.mirror.lease import Writer
 from feature_warehouse.project.declarations import read_declarations
 from feature_warehouse.project.manifest import load_manifest
 from feature_warehouse.registry.document import load_registry
-from feature_warehouse.store.store import Session
+from feature_warehouse.store.session import Session
 from feature_warehouse.warehouse.duckdb import open_warehouse
 from feature_warehouse.wire.encode import Encoder
 from tests.support.results import assert_mirrored, assert_refused, contents, differences, marker

@@ -14,8 +14,9 @@ import redis
 from feature_warehouse.errors import FencedError, StoreError, StoreRefusedError, StoreUnavailableError
 from feature_warehouse.store.embedded import EmbeddedServer
 from feature_warehouse.store.failure import translated
-from feature_warehouse.store.store import CHUNK, Fence, Session, Store
-from feature_warehouse.wire.encode import Encoded, Removed
+from feature_warehouse.store.session import CHUNK, Fence, Session
+from feature_warehouse.store.store import Store
+from feature_warehouse.wire.commands import Encoded, Removed
 from feature_warehouse.wire.resp import command
 
 BINARY = pa.large_binary()

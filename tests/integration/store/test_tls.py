@@ -11,8 +11,9 @@ import pytest
 
 from feature_warehouse.errors import StoreError, StoreRefusedError, StoreUnavailableError
 from feature_warehouse.store.embedded import EmbeddedServer
-from feature_warehouse.store.store import Fence, Store
-from feature_warehouse.wire.encode import Encoded
+from feature_warehouse.store.session import Fence
+from feature_warehouse.store.store import Store
+from feature_warehouse.wire.commands import Encoded
 from tests.support.results import assert_mirrored, assert_refused
 from tests.support.shop import Shop
 from tests.support.tunnel import CERTIFICATES, Tunnel

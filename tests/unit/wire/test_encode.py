@@ -18,8 +18,9 @@ from feature_warehouse.errors import DataError
 from feature_warehouse.registry.feature import Entity, Feature, FeatureView, JoinKey
 from feature_warehouse.registry.types import INTEGER_RANGES, feature_type
 from feature_warehouse.wire import resp
+from feature_warehouse.wire.commands import commands
 from feature_warehouse.wire.decode import Decoder, message_class
-from feature_warehouse.wire.encode import Encoder, commands, select_list
+from feature_warehouse.wire.encode import Encoder, select_list
 from feature_warehouse.wire.keyspace import entity_key
 
 UTC = timezone.utc

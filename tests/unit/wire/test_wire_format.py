@@ -25,8 +25,9 @@ from feature_warehouse.registry.feature import (
     ServiceView,
 )
 from feature_warehouse.registry.types import _SCALARS, LIST_MESSAGES, canonical, feature_type
+from feature_warehouse.wire.commands import Encoded
 from feature_warehouse.wire.decode import Decoder, proto_text
-from feature_warehouse.wire.encode import Encoded, Encoder, select_list
+from feature_warehouse.wire.encode import Encoder, select_list
 from feature_warehouse.wire.keyspace import key_text, split_key
 from feature_warehouse.wire.marker import REVISION, Marker, read_marker
 
