@@ -10,8 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from feature_warehouse.client.client import AsyncFeatureClient, FeatureClient
-    from feature_warehouse.client.reading import OnlineFeatures
+    from feature_warehouse.client.async_client import AsyncFeatureClient
+    from feature_warehouse.client.client import FeatureClient
+    from feature_warehouse.client.features import OnlineFeatures
     from feature_warehouse.client.served import ServedLog
     from feature_warehouse.errors import (
         DataError,
@@ -37,15 +38,10 @@ if TYPE_CHECKING:
         WebhookError,
     )
     from feature_warehouse.training.batch import BatchFeatures, get_batch_features
+    from feature_warehouse.training.changes import FeatureChanges, get_feature_changes
     from feature_warehouse.training.content import content_hash
-    from feature_warehouse.training.historical import (
-        FeatureChanges,
-        HistoricalFeatures,
-        Rebuilt,
-        get_feature_changes,
-        get_historical_features,
-        rebuild,
-    )
+    from feature_warehouse.training.historical import HistoricalFeatures, get_historical_features
+    from feature_warehouse.training.rebuild import Rebuilt, rebuild
 
 __version__ = "0.1.0"
 
@@ -89,19 +85,19 @@ __all__ = [
 
 #: The module of each public name that is not an error.
 _HOMES = {
-    "AsyncFeatureClient": "client.client",
+    "AsyncFeatureClient": "client.async_client",
     "BatchFeatures": "training.batch",
-    "FeatureChanges": "training.historical",
+    "FeatureChanges": "training.changes",
     "FeatureClient": "client.client",
     "HistoricalFeatures": "training.historical",
-    "OnlineFeatures": "client.reading",
-    "Rebuilt": "training.historical",
+    "OnlineFeatures": "client.features",
+    "Rebuilt": "training.rebuild",
     "ServedLog": "client.served",
     "content_hash": "training.content",
     "get_batch_features": "training.batch",
-    "get_feature_changes": "training.historical",
+    "get_feature_changes": "training.changes",
     "get_historical_features": "training.historical",
-    "rebuild": "training.historical",
+    "rebuild": "training.rebuild",
 }
 
 

@@ -12,7 +12,7 @@ from feature_warehouse.cli.output import print_json, strict_json, utc
 from feature_warehouse.project.project import ProjectOptions, load_project
 
 if TYPE_CHECKING:
-    from feature_warehouse.client.reading import OnlineFeatures
+    from feature_warehouse.client.features import OnlineFeatures
 
 
 @click.command()

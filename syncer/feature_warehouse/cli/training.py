@@ -16,7 +16,7 @@ from feature_warehouse.cli.output import counted, print_json, shown, utc
 from feature_warehouse.project.project import ProjectOptions
 
 if TYPE_CHECKING:
-    from feature_warehouse.training.historical import Rebuilt
+    from feature_warehouse.training.rebuild import Rebuilt
 
 #: What a manifest says already.
 _FIXED = ("service", "timestamp", "known_as_of")
@@ -51,8 +51,9 @@ def training_set(
     Example:
       syncer training-set departure_delay@2 --spine departures --timestamp scheduled_departure_at -o training.parquet
     """
-    from feature_warehouse.training.historical import get_historical_features, rebuild
+    from feature_warehouse.training.historical import get_historical_features
     from feature_warehouse.training.provenance import manifest_path, read_manifest
+    from feature_warehouse.training.rebuild import rebuild
 
     if manifest is not None:
         for name in _FIXED:

@@ -21,7 +21,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from feature_warehouse.client.reading import OnlineFeatures
+    from feature_warehouse.client.features import OnlineFeatures
 
 _log = logging.getLogger(__name__)
 

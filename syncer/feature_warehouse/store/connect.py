@@ -38,9 +38,6 @@ from feature_warehouse.errors import StoreError
 
 Kind = Literal["server", "sentinel", "cluster"]
 
-#: Seconds without any progress on a connection before it counts as dead.
-TIMEOUT_SECONDS = 10.0
-
 _SENTINEL_PORT = 26379
 
 #: Settings of a URL for the Sentinels themselves, and what they are called there.

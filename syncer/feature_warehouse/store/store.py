@@ -12,10 +12,11 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from feature_warehouse.errors import StoreRefusedError
-from feature_warehouse.store.connect import TIMEOUT_SECONDS, locate
+from feature_warehouse.store.connect import locate
 from feature_warehouse.store.failure import translated
 from feature_warehouse.store.layout import Share, check_shares
 from feature_warehouse.store.session import CHUNK, Session
+from feature_warehouse.store.timeouts import TIMEOUT_SECONDS
 
 #: Bytes of values that are read back at once, as far as the last ones tell.
 READ_BYTES = 16 << 20

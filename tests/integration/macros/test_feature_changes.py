@@ -14,7 +14,8 @@ import pytest
 from feature_warehouse.errors import ProjectError, RequestError
 from feature_warehouse.project.compiling import compile_sql
 from feature_warehouse.project.project import ProjectOptions, load_project
-from feature_warehouse.training.historical import get_feature_changes, get_historical_features
+from feature_warehouse.training.changes import get_feature_changes
+from feature_warehouse.training.historical import get_historical_features
 from tests.support.projects import Project
 
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)

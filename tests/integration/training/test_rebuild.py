@@ -18,7 +18,8 @@ from click.testing import CliRunner, Result
 from feature_warehouse import content_hash
 from feature_warehouse.cli.main import main
 from feature_warehouse.errors import RequestError
-from feature_warehouse.training.historical import Rebuilt, get_historical_features, rebuild
+from feature_warehouse.training.historical import get_historical_features
+from feature_warehouse.training.rebuild import Rebuilt, rebuild
 from tests.support.projects import Project
 
 YAML = """

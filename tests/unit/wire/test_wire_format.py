@@ -12,7 +12,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from feature_warehouse.client.reading import EXPIRED, MISSING, NULL, PRESENT, STALE
+from feature_warehouse.client.features import EXPIRED, MISSING, NULL, PRESENT, STALE
 from feature_warehouse.client.served import ServedRow, ServedView
 from feature_warehouse.registry.document import Registry, from_document, owner, revision, to_document, to_json
 from feature_warehouse.registry.feature import (

@@ -1,0 +1,121 @@
+"""The Redis of a reading client: what it wants is fetched in one round trip.
+
+Knows connections, and how a read survives one that broke; knows nothing of features. The library connects, logs in and
+finds primaries and replicas.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import redis
+
+from feature_warehouse.store.connect import locate
+from feature_warehouse.store.exchange import ATTEMPTS, CHUNK_BYTES, Exchange, commands, gathered, is_broken
+from feature_warehouse.store.failure import FAILURES, translated
+from feature_warehouse.store.fetch import Fetch, Steps, Values
+from feature_warehouse.store.timeouts import TIMEOUT_SECONDS
+
+_T = TypeVar("_T")
+
+
+class Fetcher:
+    """The Redis of a URL. Connects when first used; safe to share between threads, and by processes that are forked."""
+
+    def __init__(self, url: str, timeout: float = TIMEOUT_SECONDS, *, replicas: bool = False) -> None:
+        """``url``: in one of the forms of ``store.connect``; ``timeout``: seconds without progress; ``replicas``: read
+        from those of a Sentinel service or a Cluster. Raises StoreError for a URL that cannot be used.
+        """
+        self._place = locate(url, timeout, replicas=replicas)
+        self._lock = threading.Lock()
+        self._connected: Any = None
+        self._idle: list[Any] = []
+        self._process = os.getpid()
+        self.address = self._place.address
+
+    def run(self, steps: Steps[_T]) -> _T:
+        """What ``steps`` returns, after fetching what it yields. Raises StoreError."""
+        try:
+            wanted = next(steps)
+            while True:
+                wanted = steps.send(self.fetch(wanted))
+        except StopIteration as end:
+            result: _T = end.value
+            return result
+
+    def fetch(self, wanted: Sequence[Fetch]) -> list[Values]:
+        """The values of each; all in one round trip, per node of a Cluster."""
+        try:
+            if self._place.kind == "cluster":
+                return self._from_nodes(wanted)
+            exchange = Exchange(wanted)
+            for attempt in range(ATTEMPTS):
+                if self._attempt(exchange, last=attempt + 1 == ATTEMPTS):
+                    break
+                exchange = Exchange(wanted)
+        except FAILURES as error:
+            with translated(self.address):
+                raise error
+        return exchange.values(self.address)
+
+    def close(self) -> None:
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.disconnect()
+        if self._connected is not None:
+            self._connected.close()
+
+    def _attempt(self, exchange: Exchange, *, last: bool) -> bool:
+        """False: the connection broke, and trying again makes sense."""
+        connection = self._connection()
+        try:
+            socket = connection._sock
+            for part in exchange.parts():
+                if part:
+                    socket.sendall(part)
+                elif chunk := socket.recv(CHUNK_BYTES):
+                    exchange.feed(chunk)
+                else:
+                    raise redis.ConnectionError("Redis closed the connection")
+        except BaseException as error:
+            self._drop(connection)  # replies may be outstanding: nobody else may read them as theirs
+            if last or not is_broken(error):
+                raise
+            # What broke one connection, a restart or a failover, has broken those that lie idle too.
+            idle, self._idle = self._idle, []
+            for each in idle:
+                self._drop(each)
+            return False
+        self._idle.append(connection)
+        return True
+
+    def _connection(self) -> Any:
+        if self._process != os.getpid():  # a forked process must not speak on its parent's connections
+            # What a thread of the parent had locked stays locked here: nothing of the old client may be touched.
+            self._lock = threading.Lock()
+            if self._connected is not None:
+                self._connected.auto_close_connection_pool = False
+            self._process, self._idle, self._connected = os.getpid(), [], None
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._client().connection_pool.get_connection()
+
+    def _drop(self, connection: Any) -> None:
+        connection.disconnect()
+        self._client().connection_pool.release(connection)
+
+    def _client(self) -> Any:
+        with self._lock:
+            if self._connected is None:
+                self._connected = self._place.connect()
+            return self._connected
+
+    def _from_nodes(self, wanted: Sequence[Fetch]) -> list[Values]:
+        with self._client().pipeline(transaction=False) as pipe:
+            for command in commands(wanted):
+                pipe.execute_command(*command)
+            return gathered(wanted, pipe.execute(raise_on_error=False), self.address)
