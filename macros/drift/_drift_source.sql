@@ -113,17 +113,11 @@
 {# The names of a service's features, and in `settings` what their columns declare. #}
 {% macro _drift_service_features(service, settings, macro_name) %}
 
-    {% set services = feature_warehouse.service_facts() %}
+    {% set declared_service = feature_warehouse._feature_service(service, macro_name) %}
     {% set facts = feature_warehouse.view_facts() %}
     {% set names = [] %}
 
-    {% if service not in services %}
-        {% do exceptions.raise_compiler_error(
-            macro_name ~ ": there is no service '" ~ service ~ "' (declared: " ~ services.keys() | sort | join(", ") ~ ")."
-        ) %}
-    {% endif %}
-
-    {% for read in services[service].features %}
+    {% for read in declared_service.features %}
         {% for feature in read.features %}
             {% set name = (read.get("prefix") or "") ~ feature %}
             {% set declared = facts.get(read.view, {}).get("drift", {}).get(feature) %}
@@ -133,7 +127,7 @@
         {% endfor %}
     {% endfor %}
 
-    {% for feature in services[service].get("on_demand") or [] %} {% do names.append(feature.name) %} {% endfor %}
+    {% for feature in declared_service.get("on_demand") or [] %} {% do names.append(feature.name) %} {% endfor %}
 
     {{ return(names) }}
 

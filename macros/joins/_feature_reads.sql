@@ -17,11 +17,7 @@
         {% for item in feature_views %}
             {% set item = item if item is mapping and item.get("view") else {"view": item} %}
 
-            {% for setting in item.keys() if setting not in ["view", "features", "keys", "prefix"] %}
-                {% do exceptions.raise_compiler_error(
-                    macro_name ~ ": `feature_views` does not know the setting '" ~ setting ~ "'. Use view, features, keys, prefix."
-                ) %}
-            {% endfor %}
+            {% do feature_warehouse._check_settings(item, "features", macro_name ~ ": item " ~ loop.index ~ " of `feature_views`") %}
 
             {% do requests.append(
                 dict(item, view=feature_warehouse._feature_view(item.view, macro_name))

@@ -11,6 +11,8 @@
     {% set columns = fact.columns %}
     {% set where = macro_name ~ ": feature view " ~ id ~ (" (" ~ fact.path ~ ")" if fact.path else "") %}
 
+    {% do feature_warehouse._check_settings(declared, "feature_view", where ~ ": config.meta.feature_view") %}
+
     {% for setting in ["join_keys", "event_timestamp", "available_at"] if not declared.get(setting) %}
         {% do exceptions.raise_compiler_error(
             where
@@ -21,11 +23,12 @@
         ) %}
     {% endfor %}
 
+    {% set join_keys = feature_warehouse._join_keys(id, where) %}
     {% set waived = declared.available_at == "none" %}
     {% set times = [declared.event_timestamp] if waived else [declared.event_timestamp, declared.available_at] %}
     {% set deleted = [declared.deleted] if declared.get("deleted") else [] %}
 
-    {% for column in declared.join_keys + times + deleted if column not in columns %}
+    {% for column in join_keys + times + deleted if column not in columns %}
         {% do exceptions.raise_compiler_error(
             where
             ~ " names the column `"
@@ -64,7 +67,7 @@
     {% set view = {
         "id": id,
         "relation": relation,
-        "join_keys": declared.join_keys,
+        "join_keys": join_keys,
         "event_timestamp": declared.event_timestamp,
         "available_at": none if waived else declared.available_at,
         "deleted": declared.get("deleted"),
@@ -75,7 +78,7 @@
         "history": declared.get("history"),
         "has_append_only_test": fact.get("has_append_only_test", true),
         "stored": fact.get("materialized") in ["table", "incremental"],
-        "features": columns.keys() | reject("in", declared.join_keys + times + deleted) | list,
+        "features": columns.keys() | reject("in", join_keys + times + deleted) | list,
         "columns": columns,
     } %}
 

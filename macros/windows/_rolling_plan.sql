@@ -15,6 +15,7 @@
         "last": "column",
         "last_n": "column and n",
     } %}
+    {% set settings = ["name", "aggregate", "window", "column", "condition", "n", "data_type"] %}
     {% set example = "{'name': 'orders_7d', 'aggregate': 'count', 'window': '7 days'}" %}
 
     {% if features is string or features is mapping or features is not iterable or not features %}
@@ -64,12 +65,9 @@
             ) %}
         {% endif %}
 
-        {% for setting in feature.keys() if setting not in ["name", "aggregate", "window", "column", "condition", "n", "data_type"] %}
+        {% for setting in feature.keys() if setting not in settings %}
             {% do exceptions.raise_compiler_error(
-                where
-                ~ " does not know the setting '"
-                ~ setting
-                ~ "'. Use name, aggregate, window, column, condition, n, data_type."
+                where ~ " has the unknown setting '" ~ setting ~ "'. " ~ feature_warehouse._closest(setting, settings)
             ) %}
         {% endfor %}
 

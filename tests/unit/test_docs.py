@@ -11,7 +11,7 @@ from dbt.clients.yaml_helper import load_yaml_text
 
 from feature_warehouse import errors
 from feature_warehouse.cli.main import main
-from feature_warehouse.project.declarations import _READ_SETTINGS, _SERVICE_SETTINGS, _VIEW_SETTINGS
+from feature_warehouse.project.declarations import SETTINGS
 from tests.support import cli_reference
 from tests.support.pages import Page
 
@@ -149,7 +149,7 @@ def test_the_guide_has_every_setting() -> None:
         set(re.findall(r"^\| `(\w+)` \|", rows, re.MULTILINE))
         for rows in re.findall(r"\| name \| type \| default \| meaning \|\n\|[-|]+\|\n((?:\|[^\n]*\n)+)", text)
     ]
-    assert tables == [_VIEW_SETTINGS, _SERVICE_SETTINGS, _READ_SETTINGS]
+    assert tables == [SETTINGS[part] for part in ("feature_view", "feature_service", "features")]
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------

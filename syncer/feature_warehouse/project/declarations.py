@@ -26,24 +26,31 @@ from feature_warehouse.registry.feature import (
     ServiceView,
     parse_duration,
     parse_period,
+    view_id,
 )
 from feature_warehouse.registry.types import canonical, feature_type, key_type
 
-_VIEW_SETTINGS = {
-    "entity",
-    "join_keys",
-    "event_timestamp",
-    "available_at",
-    "ttl",
-    "tier",
-    "expected_every",
-    "deleted",
-    "history",
-    "sync_delay",
-    "lookback",
+#: What may stand under ``config.meta``, part by part. The macros have the same list, ``_known_settings``.
+SETTINGS: Mapping[str, frozenset[str]] = {
+    "feature_view": frozenset(
+        (
+            "entity",
+            "join_keys",
+            "event_timestamp",
+            "available_at",
+            "ttl",
+            "deleted",
+            "sync_delay",
+            "history",
+            "tier",
+            "expected_every",
+            "lookback",
+        )
+    ),
+    "feature_service": frozenset(("name", "version", "features", "request", "on_demand")),
+    "features": frozenset(("view", "features", "keys", "prefix")),
+    "on_demand": frozenset(("name", "data_type", "expression")),
 }
-_SERVICE_SETTINGS = {"name", "version", "features", "request", "on_demand"}
-_READ_SETTINGS = {"view", "features", "keys", "prefix"}
 
 #: What every feature view declares, and the hint for who did not.
 _REQUIRED = {
@@ -115,7 +122,7 @@ def read_declarations(manifest: dict[str, Any]) -> Declarations:
         if declared is None:
             continue
         try:
-            view = _read_view(node, declared)
+            view = _read_view(node, declared, models)
             lookbacks = _lookbacks(declared, view, place_of(node))
             _check_against(view, views, yaml_path(node))
         except DefinitionError as problem:
@@ -173,9 +180,10 @@ def read_declarations(manifest: dict[str, Any]) -> Declarations:
 # --- feature views ----------------------------------------------------------------------------------------------------
 
 
-def _read_view(node: dict[str, Any], declared: object) -> FeatureView:
+def _read_view(node: dict[str, Any], declared: object, models: Iterable[dict[str, Any]]) -> FeatureView:
     place = place_of(node)
     settings = _view_settings(declared, place)
+    _check_join_keys(node, models)
     _check_name(node["name"], f"{place}: the feature view's name")
     if not isinstance(node["version"], int):
         has = "no version" if node["version"] is None else f"the version {node['version']!r}"
@@ -238,7 +246,7 @@ def _view_settings(declared: object, place: str) -> dict[str, Any]:
     """What stands under ``feature_view``, complete and each setting of its kind."""
     if not isinstance(declared, dict):
         raise DefinitionError(f"{place}: config.meta.feature_view is {declared!r}, not a mapping", "write entity: ...")
-    _check_settings(declared, _VIEW_SETTINGS, f"{place}, config.meta.feature_view")
+    _check_settings(declared, "feature_view", f"{place}, config.meta.feature_view")
     for setting, hint in _REQUIRED.items():
         if not declared.get(setting):
             raise DefinitionError(f"{place}: config.meta.feature_view has no '{setting}'", hint)
@@ -250,10 +258,35 @@ def _view_settings(declared: object, place: str) -> dict[str, Any]:
         raise DefinitionError(
             f"{place}: history is {declared['history']!r}", "write `history: append_only`, or leave it out"
         )
-    keys = declared["join_keys"]
-    if not _is_names(keys) or len({*keys}) < len(keys):
-        raise DefinitionError(f"{place}: join_keys is {keys!r}", "write a list of column names: `join_keys: [carrier]`")
+    if not _is_names(declared["join_keys"]):
+        raise DefinitionError(
+            f"{place}: join_keys is {declared['join_keys']!r}", "write a list of column names: `join_keys: [carrier]`"
+        )
     return declared
+
+
+def _check_join_keys(node: dict[str, Any], models: Iterable[dict[str, Any]]) -> None:
+    """Raises DefinitionError for lists that dbt has put end to end: a version's own, and after it its model's.
+
+    dbt leaves no trace of where one ends. So what a version adds to the keys of another one is refused. The macros have
+    the same rule, ``_join_keys``.
+    """
+    place, keys = place_of(node), node["config"]["meta"]["feature_view"]["join_keys"]
+    once = "dbt puts the list of a model and that of its version end to end: give `join_keys` on the model, or in the "
+    once += "config of each version, never in both"
+    if len({*keys}) < len(keys):
+        raise DefinitionError(f"{place}: join_keys is {keys!r}, where a column is repeated", f"name each once; {once}")
+    for other in models:
+        declared = other["config"].get("meta", {}).get("feature_view")
+        others: Any = declared.get("join_keys") if isinstance(declared, dict) else None
+        if other["name"] != node["name"] or other is node or not _is_names(others):
+            continue
+        if len(keys) > len(others) and keys[-len(others) :] == others:
+            raise DefinitionError(
+                f"{place}: join_keys is {keys!r}, which ends with those of "
+                f"{view_id(other['name'], other['version'])}, {others!r}",
+                f"{once}; if all of them are its keys, list them in another order",
+            )
 
 
 def _column_types(node: dict[str, Any], place: str) -> dict[str, str]:
@@ -350,7 +383,7 @@ def _read_service(
     place = place_of(exposure)
     if not isinstance(declared, dict):
         raise DefinitionError(f"{place}: config.meta.feature_service is {declared!r}, not a mapping", "write name: ...")
-    _check_settings(declared, _SERVICE_SETTINGS, f"{place}, config.meta.feature_service")
+    _check_settings(declared, "feature_service", f"{place}, config.meta.feature_service")
     _check_name(declared.get("name"), f"{place}: the service's name")
     version = declared.get("version")
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
@@ -393,7 +426,7 @@ def _read_service_view(read: object, views: Mapping[str, DeclaredView], wrong: s
     if not isinstance(read, dict) or not isinstance(read.get("view"), str):
         raise DefinitionError(f"{place}: {read!r} names no view", "write `{view: carrier_delays.v2, features: [...]}`")
     id_ = read["view"]
-    _check_settings(read, _READ_SETTINGS, f"{place}, {id_}")
+    _check_settings(read, "features", f"{place}, {id_}")
     if id_ in wrong:
         raise DefinitionError(
             f"{place}: {id_} is declared wrongly, so the service cannot be read", "mend the view first"
@@ -435,7 +468,9 @@ def _read_request(request: object, place: str) -> dict[str, str]:
 
 
 def _read_on_demand(item: object, place: str) -> OnDemandFeature:
-    if not isinstance(item, dict) or item.keys() != {"name", "data_type", "expression"}:
+    if isinstance(item, dict):
+        _check_settings(item, "on_demand", f"{place}, on_demand")
+    if not isinstance(item, dict) or item.keys() != SETTINGS["on_demand"]:
         raise DefinitionError(f"{place}: {item!r} is no on-demand feature", f"write a list: {_ON_DEMAND}")
     _check_name(item["name"], f"{place}: the on-demand feature's name")
     return OnDemandFeature(item["name"], _typed(item["name"], item["data_type"], place), str(item["expression"]))
@@ -495,7 +530,8 @@ def _check_request(service: FeatureService, views: Mapping[str, DeclaredView], p
 # --- shared checks ----------------------------------------------------------------------------------------------------
 
 
-def _check_settings(declared: dict[str, Any], known: set[str], place: str) -> None:
+def _check_settings(declared: dict[str, Any], part: str, place: str) -> None:
+    known = SETTINGS[part]
     for setting in declared:
         if setting not in known:
             raise DefinitionError(f"{place}: unknown setting '{setting}'", closest(setting, known, "known settings"))

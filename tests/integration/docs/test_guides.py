@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import re
 import shlex
 import shutil
 from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
 
 import duckdb
 import pytest
 from click.testing import CliRunner
 
 from feature_warehouse.cli.main import main
+from feature_warehouse.project.declarations import read_declarations
 from tests.support.pages import Page
 from tests.support.projects import Project
 
@@ -187,6 +191,24 @@ def test_the_guides_training_set_is_as_shown(shop: Project) -> None:
         for row in found
     ]
     assert [row[:5] for row in rows] == shown
+
+
+def test_a_version_has_the_ttl_that_the_guide_gives_it_and_the_models_other_settings(tmp_path: Path) -> None:
+    files = FEATURE_VIEW.files()
+    versions = "    versions:\n      - {v: 1}\n"
+    assert versions in files["models/customer_orders.yml"]
+    files["models/customer_orders.yml"] = files["models/customer_orders.yml"].replace(
+        versions, FEATURE_VIEW.block("own settings")
+    )
+    files["models/customer_orders_v2.sql"] = files["models/customer_orders_v1.sql"]
+    files["models/latest_customer_orders_v2.sql"] = files["models/latest_customer_orders_v1.sql"].replace("v=1", "v=2")
+    project = Project(tmp_path, files)
+    project.dbt("build", "--select", "+latest_customer_orders_v1", "+latest_customer_orders_v2")
+    assert "interval" not in project.compiled("latest_customer_orders_v1")
+    assert "interval '720 hours'" in project.compiled("latest_customer_orders_v2")
+    views = read_declarations(json.loads((tmp_path / "target" / "manifest.json").read_text())).feature_views
+    assert [view.ttl for view in views.values()] == [None, timedelta(days=30)]
+    assert views["customer_orders.v1"].entity == views["customer_orders.v2"].entity
 
 
 # --- docs/guides/drift.md ---------------------------------------------------------------------------------------------

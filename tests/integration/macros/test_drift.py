@@ -646,7 +646,7 @@ WRONG = {
         "has no column 'last_minutes', which churn.v1 reads; it has source, source_type"
     ),
     f"drift_reference(ref('training'), {drifts.PERIOD}, timestamp='asked_at', service='churn.v9')": (
-        "drift_reference: there is no service 'churn.v9' (declared: churn.v1)."
+        "drift_reference: there is no feature service 'churn.v9'. Write <name>.v<version>; declared: churn.v1."
     ),
     "drift_reference(ref('visits', v=1), start='2026-03-01', end='2026-03-03T00:00:00Z')": (
         "drift_reference: start is '2026-03-01', which names no instant."

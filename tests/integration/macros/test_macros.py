@@ -103,7 +103,7 @@ REFUSED = {
     ),
     "strange_setting": (
         join(views="[{'view': ref('orders', v=1), 'ttl': '1 day'}]"),
-        "does not know the setting 'ttl'",
+        "item 1 of `feature_views` has the unknown setting 'ttl'. Use features, keys, prefix, view.",
     ),
     "no_service": (join(more=", service='churn.v9'"), "there is no feature service 'churn.v9'"),
     "other_service_views": (

@@ -555,7 +555,7 @@ REFUSED = {
     ),
     "strange_setting": (
         call(one("'aggregate': 'count', 'windows': '7 days'")),
-        "feature 'x' does not know the setting 'windows'. Use name, aggregate, window,",
+        "feature 'x' has the unknown setting 'windows'. Did you mean 'window'?",
     ),
     "no_window": (call(one("'aggregate': 'count'")), "feature 'x': `window` is 'None'. Write how far back it looks"),
     "empty_window": (

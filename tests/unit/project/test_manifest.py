@@ -78,6 +78,26 @@ def manifest(*nodes: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        (["score", "id"], "orders.v2: join_keys is ['score', 'id'], which ends with those of orders.v1, ['id']"),
+        (["id", "id"], "orders.v2: join_keys is ['id', 'id'], where a column is repeated"),
+        (["id", "score"], None),
+        (["score"], None),
+    ],
+)
+def test_lists_that_dbt_has_put_end_to_end_are_refused(keys: list[str], says: str | None) -> None:
+    """dbt has the version's own list first, then its model's."""
+    columns = COLUMNS | {"score": "bigint", "amount": "double"}
+    later = model(version=2, columns=columns, meta={"entity": "item", "join_keys": keys})
+    for nodes in ((model(), later), (later, model())):
+        found = read_declarations(manifest(*nodes))
+        assert [problem.message for problem in found.problems] == ([f"models/orders.yml: {says}"] if says else [])
+        assert all("dbt puts the list of a model and that of its version end to end" in p.hint for p in found.problems)
+        assert found.views.keys() == ({"orders.v1"} if says else {"orders.v1", "orders.v2"})
+
+
 def read(*nodes: dict[str, Any]) -> Declarations:
     return read_declarations(manifest(*nodes))
 
