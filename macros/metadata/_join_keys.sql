@@ -1,6 +1,6 @@
 {# The join keys of a feature view, checked. dbt puts the list of a model and that of one of its versions end to end, the
    version's first: what a version adds to another one's keys is refused, since it cannot be told from a list of its own.
-   The same rule as syncer/feature_warehouse/project/declarations.py, `_read_join_keys`. #}
+   The same rule as syncer/feature_warehouse/project/declared_view.py, `_check_join_keys`. #}
 {% macro _join_keys(id, where) %}
 
     {% set facts = feature_warehouse.view_facts() %}

@@ -1,4 +1,4 @@
-{# What may stand under config.meta, part by part. syncer/feature_warehouse/project/declarations.py has the same, SETTINGS. #}
+{# What may stand under config.meta, part by part. syncer/feature_warehouse/project/settings.py has the same, SETTINGS. #}
 {% macro _known_settings() %}
     {{ return(
         {

@@ -11,7 +11,7 @@ from dbt.clients.yaml_helper import load_yaml_text
 
 from feature_warehouse import errors
 from feature_warehouse.cli.main import main
-from feature_warehouse.project.declarations import SETTINGS
+from feature_warehouse.project.settings import SETTINGS
 from tests.support import cli_reference
 from tests.support.pages import Page
 

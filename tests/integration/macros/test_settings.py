@@ -7,7 +7,7 @@ import json
 import pytest
 
 from feature_warehouse.errors import closest
-from feature_warehouse.project.declarations import SETTINGS
+from feature_warehouse.project.settings import SETTINGS
 from tests.support.projects import Project
 
 ROWS = """

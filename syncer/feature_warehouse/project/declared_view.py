@@ -1,0 +1,231 @@
+"""A feature view as a model's YAML declares it, checked and made a fact."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+from feature_warehouse.errors import DefinitionError, closest
+from feature_warehouse.project.manifest import place_of
+from feature_warehouse.project.settings import camel, check_camel, check_name, check_settings, is_names
+from feature_warehouse.registry.feature import (
+    TIERS,
+    Entity,
+    Feature,
+    FeatureView,
+    JoinKey,
+    Retention,
+    parse_duration,
+    parse_period,
+    view_id,
+)
+from feature_warehouse.registry.types import canonical, key_type
+
+if TYPE_CHECKING:
+    from feature_warehouse.project.declarations import DeclaredView
+
+#: What every feature view declares, and the hint for who did not.
+_REQUIRED = {
+    "entity": "say what the features describe: `entity: carrier`",
+    "join_keys": "list the columns that tell entities apart: `join_keys: [carrier]`",
+    "event_timestamp": "name the column that says when a value became true: `event_timestamp: event_at`",
+    "available_at": "name the column that says when a value could first be read, or waive it: `available_at: none`",
+}
+
+#: Field 1 of every message.
+_RESERVED = "event_time"
+
+
+def read_view(node: dict[str, Any], declared: object, models: Iterable[dict[str, Any]]) -> FeatureView:
+    place = place_of(node)
+    settings = _view_settings(declared, place)
+    _check_join_keys(node, models)
+    check_name(node["name"], f"{place}: the feature view's name")
+    if not isinstance(node["version"], int):
+        has = "no version" if node["version"] is None else f"the version {node['version']!r}"
+        raise DefinitionError(f"{place}: the feature view has {has}", "number its versions: `versions: [{v: 1}]`")
+    if not node["config"].get("contract", {}).get("enforced"):
+        raise DefinitionError(
+            f"{place}: the contract is not enforced, so its types could change unseen",
+            "add `contract: {enforced: true}` to the model's config",
+        )
+    types = _column_types(node, place)
+    join_keys, deleted = settings["join_keys"], settings.get("deleted")
+    available_at = None if settings["available_at"] == "none" else settings["available_at"]
+    times = [settings["event_timestamp"], *([available_at] if available_at else [])]
+    special = [*join_keys, *times, *([deleted] if deleted else [])]
+    for name in special:
+        if name not in types:
+            raise DefinitionError(
+                f"{place}: '{name}' is not among the columns ({', '.join(types)})",
+                "add it to the model's columns, with its data_type",
+            )
+    for name, type_ in types.items():
+        if (name in times and type_ != "timestamptz") or type_ == "timestamp":
+            raise DefinitionError(
+                f"{place}, column '{name}': type {type_} has no zone, so it names no instant",
+                f"declare timestamptz and convert in the model: {name} at time zone 'UTC', or the zone of its clock",
+            )
+    if deleted and types[deleted] != "boolean":
+        raise DefinitionError(
+            f"{place}, column '{deleted}': it marks deleted rows and is {types[deleted]}", "make it boolean"
+        )
+    features = tuple(Feature(name, type_) for name, type_ in types.items() if name not in special)
+    if not features:
+        raise DefinitionError(f"{place}: there is no column left to be a feature", "add the features to the columns")
+    for feature in features:
+        if feature.name == _RESERVED:
+            raise DefinitionError(f"{place}, column '{_RESERVED}': every message has a field of that name", "rename it")
+    check_camel([_RESERVED, *(feature.name for feature in features)], place)
+    tier = settings.get("tier") or "daily"
+    if tier not in TIERS:
+        raise DefinitionError(f"{place}: tier is '{tier}'", f"write one of {', '.join(TIERS)}")
+    expected = _duration(settings, "expected_every", place)
+    _duration(settings, "sync_delay", place)  # the macros' own; a wrong one is better found here too
+    check_name(settings["entity"], f"{place}: the entity's name")
+    return FeatureView(
+        name=node["name"],
+        version=node["version"],
+        entity=Entity(settings["entity"], tuple(_join_key(name, types[name], place) for name in join_keys)),
+        features=features,
+        event_timestamp=settings["event_timestamp"],
+        available_at=available_at,
+        deleted=deleted,
+        ttl=_duration(settings, "ttl", place),
+        tier=tier,
+        expected_every=expected if expected is not None else TIERS[tier],
+        deprecation_date=date.fromisoformat(node["deprecation_date"][:10]) if node.get("deprecation_date") else None,
+    )
+
+
+def _view_settings(declared: object, place: str) -> dict[str, Any]:
+    """What stands under ``feature_view``, complete and each setting of its kind."""
+    if not isinstance(declared, dict):
+        raise DefinitionError(f"{place}: config.meta.feature_view is {declared!r}, not a mapping", "write entity: ...")
+    check_settings(declared, "feature_view", f"{place}, config.meta.feature_view")
+    for setting, hint in _REQUIRED.items():
+        if not declared.get(setting):
+            raise DefinitionError(f"{place}: config.meta.feature_view has no '{setting}'", hint)
+    for setting in ("entity", "event_timestamp", "available_at", "deleted", "tier"):
+        value = declared.get(setting)
+        if value is not None and not isinstance(value, str):
+            raise DefinitionError(f"{place}: {setting} is {value!r}", "write one name")
+    if declared.get("history") not in (None, "append_only"):
+        raise DefinitionError(
+            f"{place}: history is {declared['history']!r}", "write `history: append_only`, or leave it out"
+        )
+    if not is_names(declared["join_keys"]):
+        raise DefinitionError(
+            f"{place}: join_keys is {declared['join_keys']!r}", "write a list of column names: `join_keys: [carrier]`"
+        )
+    return declared
+
+
+def _check_join_keys(node: dict[str, Any], models: Iterable[dict[str, Any]]) -> None:
+    """Raises DefinitionError for lists that dbt has put end to end: a version's own, and after it its model's.
+
+    dbt leaves no trace of where one ends. So what a version adds to the keys of another one is refused. The macros have
+    the same rule, ``_join_keys``.
+    """
+    place, keys = place_of(node), node["config"]["meta"]["feature_view"]["join_keys"]
+    once = "dbt puts the list of a model and that of its version end to end: give `join_keys` on the model, or in the "
+    once += "config of each version, never in both"
+    if len({*keys}) < len(keys):
+        raise DefinitionError(f"{place}: join_keys is {keys!r}, where a column is repeated", f"name each once; {once}")
+    for other in models:
+        declared = other["config"].get("meta", {}).get("feature_view")
+        others: Any = declared.get("join_keys") if isinstance(declared, dict) else None
+        if other["name"] != node["name"] or other is node or not is_names(others):
+            continue
+        if len(keys) > len(others) and keys[-len(others) :] == others:
+            raise DefinitionError(
+                f"{place}: join_keys is {keys!r}, which ends with those of "
+                f"{view_id(other['name'], other['version'])}, {others!r}",
+                f"{once}; if all of them are its keys, list them in another order",
+            )
+
+
+def _column_types(node: dict[str, Any], place: str) -> dict[str, str]:
+    """Column -> canonical type, in the order of the columns."""
+    types = {}
+    for column in node["columns"].values():
+        check_name(column["name"], f"{place}: the column name")
+        if not column.get("data_type"):
+            raise DefinitionError(f"{place}, column '{column['name']}': it has no data_type", "declare its data_type")
+        types[column["name"]] = canonical(column["data_type"])
+    return types
+
+
+def _join_key(name: str, type_: str, place: str) -> JoinKey:
+    try:
+        return JoinKey(name, key_type(type_))
+    except DefinitionError as error:
+        raise DefinitionError(f"{place}, column '{name}': {error.message}", error.hint) from None
+
+
+def _duration(declared: dict[str, Any], setting: str, place: str) -> timedelta | None:
+    if declared.get(setting) is None:
+        return None
+    try:
+        return parse_duration(declared[setting])
+    except ValueError as error:
+        raise DefinitionError(
+            f"{place}: {setting}: {error}", "write a whole number and a unit: '90 minutes', '7 days'"
+        ) from None
+
+
+#: What stands for a look-back without end.
+_ENDLESS = "unbounded"
+
+
+def read_lookbacks(declared: dict[str, Any], view: FeatureView, place: str) -> dict[str, timedelta | None]:
+    """Of one period, or of a mapping from features to periods."""
+    given = declared.get("lookback")
+    if given is None:
+        return {}
+    names = [feature.name for feature in view.features]
+    by_feature = given if isinstance(given, dict) else dict.fromkeys(names, given)
+    for name in by_feature:
+        if name not in names:
+            raise DefinitionError(f"{place}: lookback: there is no feature '{name}'", closest(name, names, "features"))
+    return {name: None if text == _ENDLESS else _period(text, "lookback", place) for name, text in by_feature.items()}
+
+
+def read_retention(kept: object, place: str) -> Retention:
+    if not isinstance(kept, dict):
+        period = _period(kept, "retention", place)
+        return Retention(period, period)
+    for tier in kept:
+        if tier not in ("offline", "online"):
+            raise DefinitionError(
+                f"{place}: retention of '{tier}'", "write `retention: {offline: 3 years, online: 90 days}`"
+            )
+    return Retention(**{tier: _period(text, f"retention, {tier}", place) for tier, text in kept.items()})
+
+
+def _period(text: object, setting: str, place: str) -> timedelta:
+    try:
+        return parse_period(str(text))
+    except ValueError as error:
+        raise DefinitionError(
+            f"{place}: {setting}: {error}", "write a whole number and a unit: '90 days', '18 months', '3 years'"
+        ) from None
+
+
+def check_against(view: FeatureView, others: Mapping[str, DeclaredView], path: str) -> None:
+    for other in others.values():
+        if other.view.entity.name == view.entity.name and other.view.entity != view.entity:
+            raise DefinitionError(
+                f"{path}: {view.id} gives the entity '{view.entity.name}' the keys {_keys(view.entity)}, "
+                f"but {other.view.id} ({other.path}) gives it {_keys(other.view.entity)}",
+                "all views of one entity have the same join keys: names, order and types",
+            )
+        if other.view.name != view.name and camel(other.view.name) == camel(view.name):
+            raise DefinitionError(
+                f"{path}: the names {view.name} and {other.view.name} are the same in protobuf", "rename one of them"
+            )
+
+
+def _keys(entity: Entity) -> str:
+    return "(" + ", ".join(f"{key.name} {key.type}" for key in entity.join_keys) + ")"

@@ -1,0 +1,62 @@
+"""What may stand under ``config.meta``, and the checks that its parts share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from feature_warehouse.errors import DefinitionError, closest
+from feature_warehouse.registry.feature import NAME
+
+#: What may stand under ``config.meta``, part by part. The macros have the same list, ``_known_settings``.
+SETTINGS: Mapping[str, frozenset[str]] = {
+    "feature_view": frozenset(
+        (
+            "entity",
+            "join_keys",
+            "event_timestamp",
+            "available_at",
+            "ttl",
+            "deleted",
+            "sync_delay",
+            "history",
+            "tier",
+            "expected_every",
+            "lookback",
+        )
+    ),
+    "feature_service": frozenset(("name", "version", "features", "request", "on_demand")),
+    "features": frozenset(("view", "features", "keys", "prefix")),
+    "on_demand": frozenset(("name", "data_type", "expression")),
+}
+
+
+def check_settings(declared: dict[str, Any], part: str, place: str) -> None:
+    known = SETTINGS[part]
+    for setting in declared:
+        if setting not in known:
+            raise DefinitionError(f"{place}: unknown setting '{setting}'", closest(setting, known, "known settings"))
+
+
+def is_names(value: object) -> bool:
+    """True for a list of texts that is not empty."""
+    return isinstance(value, list) and bool(value) and all(isinstance(name, str) for name in value)
+
+
+def check_name(name: object, what: str) -> None:
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise DefinitionError(f"{what} is {name!r}", "use lower-case letters, digits and _, beginning with a letter")
+
+
+def check_camel(names: Iterable[str], place: str) -> None:
+    seen: dict[str, str] = {}
+    for name in names:
+        if camel(name) in seen:
+            raise DefinitionError(
+                f"{place}: the names {seen[camel(name)]} and {name} are the same in protobuf", "rename one of them"
+            )
+        seen[camel(name)] = name
+
+
+def camel(name: str) -> str:
+    return "".join(part.capitalize() for part in name.split("_"))
