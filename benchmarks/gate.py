@@ -213,7 +213,7 @@ def commands(views: int, features: int) -> None:
         assert not declared.problems, declared.problems[0]
         definitions = timed("definitions", lambda: read_definitions(compiled, declared.views))
         accepted = timed("accepted SQL", lambda: accepted_here(folder, "shop"))
-        judged = timed("judgement", lambda: judgements(accepted, definitions))
+        judged = timed("judgement", lambda: judgements(accepted, definitions, {}))
         kinds = Counter(change.kind for one in judged for change in one.changes)
         texts = sum(bool(change.as_text) for one in judged for change in one.changes)
         print(f"  {dict(kinds)}, {texts} compared as text")

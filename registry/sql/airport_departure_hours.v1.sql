@@ -7,6 +7,10 @@
 ---   ttl_seconds 604800
 ---   feature departures_by_hour double[]
 
+--- beside the SQL
+---   release ["", "dbt-core", "1.11"]
+---   release ["", "dbt-duckdb", "1.11"]
+
 --- model airport_departure_hours_v1
 ---   reads int_days_completed
 ---   reads stg_bts__flights

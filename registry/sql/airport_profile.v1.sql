@@ -10,6 +10,10 @@
 ---   feature longitude double
 ---   feature time_zone varchar
 
+--- beside the SQL
+---   release ["", "dbt-core", "1.11"]
+---   release ["", "dbt-duckdb", "1.11"]
+
 --- model airport_profile_v1
 ---   reads stg_openflights__airports
 -- one row per airport; facts that do not change within the data, taken as read on its first day

@@ -8,6 +8,10 @@
 ---   feature delay_rate_7d double
 ---   feature flights_7d bigint
 
+--- beside the SQL
+---   release ["", "dbt-core", "1.11"]
+---   release ["", "dbt-duckdb", "1.11"]
+
 --- model carrier_delays_v1
 ---   reads int_days_completed
 ---   reads stg_bts__carriers

@@ -9,6 +9,10 @@
 ---   feature flights_7d bigint
 ---   feature cancelled_flights_7d bigint
 
+--- beside the SQL
+---   release ["", "dbt-core", "1.11"]
+---   release ["", "dbt-duckdb", "1.11"]
+
 --- model carrier_delays_v2
 ---   reads int_days_completed
 ---   reads stg_bts__carriers

@@ -8,6 +8,10 @@
 ---   feature departures_last_hour bigint
 ---   feature mean_departure_delay_minutes_last_hour double
 
+--- beside the SQL
+---   release ["", "dbt-core", "1.11"]
+---   release ["", "dbt-duckdb", "1.11"]
+
 --- model origin_congestion_v1
 ---   reads stg_bts__flights
 -- one row per origin and quarter of an hour, quiet ones too

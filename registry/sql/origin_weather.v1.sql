@@ -13,6 +13,10 @@
 ---   feature precipitation_inches decimal(6,2)
 ---   feature is_freezing boolean
 
+--- beside the SQL
+---   release ["", "dbt-core", "1.11"]
+---   release ["", "dbt-duckdb", "1.11"]
+
 --- model origin_weather_v1
 ---   reads stg_noaa__observations
 -- one row per airport and hour in which its station reported

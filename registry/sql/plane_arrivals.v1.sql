@@ -9,6 +9,10 @@
 ---   feature last_arrived_at timestamptz
 ---   feature legs_flown_today bigint
 
+--- beside the SQL
+---   release ["", "dbt-core", "1.11"]
+---   release ["", "dbt-duckdb", "1.11"]
+
 --- model plane_arrivals_v1
 ---   reads stg_bts__flights
 -- two rows per arrival of a plane: at the arrival, and at the next New York midnight, when legs_flown_today becomes 0

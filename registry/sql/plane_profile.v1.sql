@@ -13,6 +13,10 @@
 ---   feature manufactured_year bigint
 ---   feature age_years bigint
 
+--- beside the SQL
+---   release ["", "dbt-core", "1.11"]
+---   release ["", "dbt-duckdb", "1.11"]
+
 --- model plane_profile_v1
 ---   reads stg_faa__planes
 -- one row per registered plane; the registry keeps no history, so it is taken as read on the first day of the data

@@ -10,6 +10,10 @@
 ---   feature mean_arrival_delay_minutes_28d double
 ---   feature last_flown_on date
 
+--- beside the SQL
+---   release ["", "dbt-core", "1.11"]
+---   release ["", "dbt-duckdb", "1.11"]
+
 --- model route_history_v1
 ---   reads int_days_completed
 ---   reads stg_bts__flights

@@ -48,7 +48,7 @@ def compare(proposal: Proposal, base: str) -> Comparison:
     accepted = accepted_before(folder, declarations.project, base)
     here, before = accepted_here(folder, declarations.project).registry, accepted.registry
     after = taken_in(before, views, declarations.services)
-    judged = judgements(accepted, definitions)
+    judged = judgements(accepted, definitions, proposal.settings)
     features = [
         FeatureChange(
             one.view, change.feature, change.kind, _reasons(one.view, change, set(here.fixes) - set(before.fixes))

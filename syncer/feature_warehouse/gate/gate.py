@@ -23,13 +23,16 @@ from feature_warehouse.errors import (
 )
 from feature_warehouse.gate.accepted import Accepted, accepted_before, accepted_here, sql_path
 from feature_warehouse.gate.judging import Judgement, in_words, judgements, retrain
+from feature_warehouse.gate.latest import latest_problem
 from feature_warehouse.gate.proof import Proof, prove
 from feature_warehouse.gate.proposal import Proposal
 from feature_warehouse.gate.services import changed_expressions, service_problems
+from feature_warehouse.project.declarations import DeclaredView
 from feature_warehouse.project.definition import Definition
 from feature_warehouse.project.definition import to_text as definition_text
 from feature_warehouse.registry.document import Fix, Registry, changes, refusals, taken_in, to_text
 from feature_warehouse.sql.changes import Change
+from feature_warehouse.sql.relations import read_by_name
 from feature_warehouse.warehouse.duckdb import open_warehouse
 from feature_warehouse.wire.decode import proto_text
 
@@ -71,7 +74,7 @@ def register_project(proposal: Proposal, *, against: str | None = None, accept_f
     proposal.declarations.raise_first()
     gate = _Gate(proposal, accepted_before(proposal.project.folder, proposal.declarations.project, against))
     changed = gate.value_changes()
-    problems = [*gate.refused(), *gate.refused_expressions(), *proposal.skew.problems]
+    problems = [*gate.refused(), *gate.refused_expressions(), *gate.beside(), *proposal.skew.problems]
     if accept_fix is None:
         problems += map(gate.refused_values, changed)
     if problems:
@@ -113,18 +116,18 @@ def check_project(proposal: Proposal, *, against: str | None = None) -> Checked:
     late, warnings = gate.deprecated((proposal.project.clock() or datetime.now(timezone.utc)).date())
     changed = gate.value_changes()
     problems = [*gate.refused(), *gate.without_latest(), *map(gate.refused_values, changed), *late]
-    problems += [*gate.refused_expressions(), *proposal.skew.problems]
+    problems += [*gate.refused_expressions(), *gate.beside(), *proposal.skew.problems]
     if gate.unreadable is not None:
         problems.append(gate.unreadable)
     elif not problems:
         problems += (
             RegistryError(f"the registry is behind the project: {change}", _REGISTER) for change in gate.behind()
         )
-    warnings += [*gate.unknown_drafts(), *proposal.skew.warnings]
+    warnings += [*gate.unknown_drafts(), *gate.other_releases(), *proposal.skew.warnings]
     return Checked(
         problems=tuple(problems),
         warnings=tuple(warnings),
-        notes=tuple(gate.unread()),
+        notes=(*gate.unread(), *gate.unrecorded()),
         other_sql={id_: (base.definitions[id_], proposal.definitions.definitions[id_]) for id_ in gate.judged},
     )
 
@@ -153,10 +156,12 @@ class _Gate:
         except RegistryError as error:  # a merge has left it so: what it recorded beside the base's is lost
             self.unreadable = error
             self.here = Accepted(registry=Registry(project=project), definitions={})
-        self._judged = judgements(base, proposal.definitions)
-        self._since = self._judged if self.here == base else judgements(self.here, proposal.definitions)
+        proposed = proposal.definitions, proposal.settings
+        self._judged = judgements(base, *proposed)
+        self._since = self._judged if self.here == base else judgements(self.here, *proposed)
         registry = taken_in(base.registry, self._views, proposal.declarations.services)
-        self.registry = replace(registry, fixes=tuple(sorted({*base.registry.fixes, *self._kept_fixes()})))
+        fixes = tuple(sorted({*base.registry.fixes, *self._kept_fixes()}))
+        self.registry = replace(registry, fixes=fixes, settings=proposal.settings)
 
     def _kept_fixes(self) -> Iterator[Fix]:
         """The fixes of this change that were accepted before, and still mend something."""
@@ -224,14 +229,40 @@ class _Gate:
 
     def without_latest(self) -> Iterator[DefinitionError]:
         """The served views that nothing could be synced from."""
-        for id_ in self.registry.views:
-            declared = self.proposal.declarations.views[id_]
+        for declared in self._served():
             if declared.latest_relation is None:
                 yield DefinitionError(
-                    f"{declared.path}: {id_} is served but has no latest-value view",
+                    f"{declared.path}: {declared.view.id} is served but has no latest-value view",
                     f"create models/{declared.latest_name}.sql with one line: {{{{ feature_warehouse.latest_values("
                     f"ref('{declared.view.name}', v={declared.view.version})) }}}}",
                 )
+
+    def beside(self) -> Iterator[DefinitionError]:
+        """What would let served values change unseen."""
+        yield from self.wrong_latest()
+        yield from self.read_by_name()
+
+    def wrong_latest(self) -> Iterator[DefinitionError]:
+        """The served views whose latest values would be others than those of their history."""
+        for declared in self._served():
+            if declared.latest_unique_id is not None:
+                node = self.proposal.manifest["nodes"][declared.latest_unique_id]
+                if problem := latest_problem(self.proposal.project, declared, node):
+                    yield problem
+
+    def read_by_name(self) -> Iterator[DefinitionError]:
+        """The served views above which something is read that dbt does not know of."""
+        for declared in self._served():
+            definition = self.proposal.definitions.definitions.get(declared.view.id)
+            for node, name in read_by_name(definition.nodes) if definition else ():
+                yield DefinitionError(
+                    f"{declared.path}: {declared.view.id}: `{node}` reads {name} by its name, so that no change of it "
+                    "could be judged",
+                    "read it by ref() or source(): a table that others make is a source",
+                )
+
+    def _served(self) -> Iterator[DeclaredView]:
+        return (self.proposal.declarations.views[id_] for id_ in self.registry.views)
 
     def deprecated(self, today: date) -> tuple[list[SyncerError], list[SyncerError]]:
         """The deprecated versions that services read: from their date on, and before it."""
@@ -262,6 +293,42 @@ class _Gate:
         for id_ in self.registry.views:
             if not self._readers(id_):
                 yield f"No service reads {id_}; its rows stay online until the version leaves the project."
+
+    def unrecorded(self) -> Iterator[str]:
+        """The views whose accepted definition is from before there was more than SQL in it, in one sentence."""
+        views = [
+            id_
+            for id_, was in self.base.definitions.items()
+            if id_ in self.registry.views and was.influences is None and not self._recorded_here(id_)
+        ]
+        if views:
+            yield (
+                f"What else than their SQL decides about the rows of {', '.join(views)} is not written down yet; "
+                "`syncer register` does that, and from then on it is judged."
+            )
+
+    def _recorded_here(self, id_: str) -> bool:
+        return id_ in self.here.definitions and self.here.definitions[id_].influences is not None
+
+    def other_releases(self) -> Iterator[RegistryError]:
+        """The releases of dbt that built what was accepted, where others build now: their macros are not judged."""
+        found: dict[str, None] = {}
+        for id_, was in self.base.definitions.items():
+            now = self.proposal.definitions.definitions.get(id_)
+            built, builds = (
+                {one.name: one.value for one in side.influences or () if one.kind == "release"} if side else {}
+                for side in (was, now)
+            )
+            found |= {
+                f"{name} {release} -> {builds[name]}": None
+                for name, release in built.items()
+                if builds.get(name, release) != release
+            }
+        for change in found:
+            yield RegistryError(
+                f"{change}: how the models are built may have changed, which is not judged",
+                "compare the rows (`syncer check --data`), then take it in: `syncer register`",
+            )
 
     def behind(self) -> list[str]:
         """What ``register`` would write, in words."""

@@ -14,10 +14,12 @@ from typing import Any
 from feature_warehouse.gate.accepted import Accepted
 from feature_warehouse.project.declarations import DeclaredView
 from feature_warehouse.project.definition import Definition, ProjectDefinitions
+from feature_warehouse.project.influences import changed
 from feature_warehouse.registry.document import Registry
 from feature_warehouse.registry.feature import FeatureService
 from feature_warehouse.sql.changes import Change, Definitions, diff, judge
 from feature_warehouse.sql.nodes import Node
+from feature_warehouse.warehouse.settings import changed_settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,15 +43,17 @@ class Judgement:
         return {(self.view, change.feature): change.renamed for change in self.changes if change.renamed}
 
 
-def judgements(accepted: Accepted, project: ProjectDefinitions) -> list[Judgement]:
-    """Of the views that are served and are not as accepted."""
-    now = project.definitions
-    changed = [id_ for id_, was in accepted.definitions.items() if id_ in now and was != now[id_]]
-    before = _readers({id_: accepted.definitions[id_] for id_ in changed})
+def judgements(accepted: Accepted, project: ProjectDefinitions, settings: Mapping[str, str]) -> list[Judgement]:
+    """Of the views that are served and are not as accepted. ``settings``: of the profile, that decide about values."""
+    now, registered = project.definitions, accepted.registry.settings
+    everywhere = () if registered is None else tuple(changed_settings(registered, settings))
+    known = [id_ for id_ in accepted.definitions if id_ in now]
+    others = [id_ for id_ in known if everywhere or not _alike(accepted.definitions[id_], now[id_])]
+    before = _readers({id_: accepted.definitions[id_] for id_ in others})
     found = []
-    for id_ in changed:
+    for id_ in others:
         was, served = accepted.definitions[id_], {feature.name for feature in accepted.registry.views[id_].features}
-        changes = _judged(was, before[id_], now[id_], project.read)
+        changes = _judged(was, before[id_], now[id_], project.read, everywhere)
         found.append(
             Judgement(
                 view=id_,
@@ -73,12 +77,29 @@ def in_words(changes: Iterable[Change]) -> str:
     return "; ".join(f"{', '.join(names)}: {', '.join(reasons)}" for reasons, names in features.items())
 
 
-def _judged(was: Definition, before: Definitions, now: Definition, after: Definitions) -> Iterator[Change]:
-    ttl = f"ttl {_days(was.ttl)} -> {_days(now.ttl)}" if was.ttl != now.ttl else ""
+def _alike(was: Definition, now: Definition) -> bool:
+    """Whether nothing is to be judged: the same letter by letter, as far as it was written down."""
+    return was == (now if was.influences is not None else replace(now, sync_delay=None, influences=None))
+
+
+def _judged(
+    was: Definition, before: Definitions, now: Definition, after: Definitions, everywhere: tuple[str, ...] = ()
+) -> Iterator[Change]:
+    beside = (*everywhere, *_beside(was, now))
     for change in judge(before, was.view, after, now.view):
-        if ttl and change.kind in ("refactor", "value change"):
-            change = replace(change, kind="value change", reasons=(ttl, *change.reasons))
+        if beside and change.kind in ("refactor", "value change"):
+            change = replace(change, kind="value change", reasons=(*beside, *change.reasons))
         yield change
+
+
+def _beside(was: Definition, now: Definition) -> Iterator[str]:
+    """What else than the SQL gives all features of a view other values. What nobody has written down is no change."""
+    if was.ttl != now.ttl:
+        yield f"ttl {_days(was.ttl)} -> {_days(now.ttl)}"
+    if was.influences is not None and now.influences is not None:
+        if was.sync_delay != now.sync_delay:
+            yield f"sync_delay {_days(was.sync_delay)} -> {_days(now.sync_delay)}, by which training joins other rows"
+        yield from changed(was.influences, now.influences)
 
 
 def _days(ttl: timedelta | None) -> str:

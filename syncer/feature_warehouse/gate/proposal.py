@@ -12,17 +12,20 @@ from feature_warehouse.project.compiling import compile_feature_views, forget_pa
 from feature_warehouse.project.declarations import Declarations, read_declarations
 from feature_warehouse.project.definition import ProjectDefinitions, node_names, read_definitions
 from feature_warehouse.project.project import Project, ProjectOptions, load_project
+from feature_warehouse.warehouse.settings import deciding_settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
-    """What a project says now. ``manifest``: dbt's, from which the rest was read."""
+    """What a project says now. ``manifest``: dbt's, from which the rest was read; ``settings``: of the profile, that
+    decide about values."""
 
     project: Project
     manifest: Mapping[str, Any]
     declarations: Declarations
     definitions: ProjectDefinitions
     skew: Skew
+    settings: Mapping[str, str]
 
 
 def load_proposal(options: ProjectOptions) -> Proposal:
@@ -64,4 +67,5 @@ def _loaded(project: Project) -> Proposal:
         declarations=declarations,
         definitions=definitions,
         skew=skew,
+        settings=deciding_settings(project.settings),
     )

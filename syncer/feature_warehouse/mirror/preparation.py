@@ -75,7 +75,7 @@ def prepare(
     """
     read = read_project(options)
     project, declarations = read.project, read.declarations
-    registry = accepted_registry(declarations, project.registry_path)
+    registry = accepted_registry(declarations, project)
     given, stamp = as_of or project.clock(), project.manifest_stamp()
     select: Collection[str] | None = None
     if selection and before is not None and before.manifest_stamp == stamp:

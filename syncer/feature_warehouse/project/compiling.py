@@ -52,11 +52,12 @@ class Compiled:
     """What dbt made of a project without looking at a warehouse, by unique id.
 
     sql: of models and snapshots, as a first run or a full refresh would send it. later: of incremental models, as every
-    later run would. failed: why some have none; what reads them has none either.
+    later run would. failed: why some have none; what reads them has none either. variables: of dbt_project.yml.
     """
 
     manifest: dict[str, Any]
     sql: Mapping[str, str]
+    variables: Mapping[str, Any] = field(default_factory=dict)
     later: Mapping[str, str] = field(default_factory=dict)
     failed: Mapping[str, ProjectError] = field(default_factory=dict)
 
@@ -94,7 +95,7 @@ def compile_feature_views(project: Project, parsed: Parsed | None = None) -> Com
         _say_incremental(graph, "execute")
         selected = [f"{one},config.materialized:incremental" for one in selected] if later else []
         later_sql = _compiled(project, graph, failed, selected, python)
-        return Compiled(manifest=parsed.manifest, sql=sql, later=later_sql, failed=failed)
+        return Compiled(manifest=parsed.manifest, sql=sql, variables=project.variables, later=later_sql, failed=failed)
 
 
 def _selector(view: Any) -> str:

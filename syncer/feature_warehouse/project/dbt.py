@@ -10,6 +10,8 @@ import traceback
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from functools import cache
+from importlib.metadata import version
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,6 +72,30 @@ def read_target(folder: Path, profiles_folder: Path, target: str | None) -> Targ
         settings=dict(credentials.settings or {}),
         variables=project.vars.vars,
     )
+
+
+@cache
+def releases() -> dict[str, str]:
+    """The releases of dbt and its adapter, as far as their macros change with them: {'dbt-core': '1.11', ...}."""
+    return {name: ".".join(version(name).split(".")[:2]) for name in ("dbt-core", "dbt-duckdb")}
+
+
+@cache
+def default_config(resource_type: str) -> dict[str, Any]:
+    """What dbt's config of a model, seed, snapshot or source says where nobody has, as in the manifest."""
+    from dbt.artifacts.resources.v1.config import NodeConfig
+    from dbt.artifacts.resources.v1.model import ModelConfig
+    from dbt.artifacts.resources.v1.seed import SeedConfig
+    from dbt.artifacts.resources.v1.snapshot import SnapshotConfig
+    from dbt.artifacts.resources.v1.source_definition import SourceConfig
+
+    kinds: dict[str, Any] = {
+        "model": ModelConfig,
+        "seed": SeedConfig,
+        "snapshot": SnapshotConfig,
+        "source": SourceConfig,
+    }
+    return dict(kinds.get(resource_type, NodeConfig)().to_dict(omit_none=False))
 
 
 def invoke(project: Project, *command: str, graph: Any = None) -> Any:

@@ -13,7 +13,13 @@ from typing import Any
 
 from feature_warehouse.errors import DefinitionError
 from feature_warehouse.project.declared_service import read_service
-from feature_warehouse.project.declared_view import check_against, read_lookbacks, read_retention, read_view
+from feature_warehouse.project.declared_view import (
+    check_against,
+    read_lookbacks,
+    read_retention,
+    read_sync_delay,
+    read_view,
+)
 from feature_warehouse.project.manifest import in_order, place_of, yaml_path
 from feature_warehouse.registry.feature import FeatureService, FeatureView, Retention
 
@@ -30,6 +36,7 @@ class DeclaredView:
     latest_relation: str | None
     append_only: bool = False  # `history: append_only`: rows are added and never changed
     append_only_test: bool = False  # and the test history_append_only watches it
+    sync_delay: timedelta | None = None  # how much later than known a value is online; training joins by it
     lookbacks: Mapping[str, timedelta | None] = field(default_factory=dict)  # declared, by feature; None: without end
 
     @property
@@ -92,6 +99,7 @@ def read_declarations(manifest: dict[str, Any]) -> Declarations:
             latest_relation=newest["relation_name"] if newest else None,
             append_only=declared.get("history") == "append_only",
             append_only_test=node["unique_id"] in watched,
+            sync_delay=read_sync_delay(declared, place_of(node)),
             lookbacks=lookbacks,
         )
     retentions: dict[str, Retention] = {}

@@ -82,7 +82,7 @@ def read_view(node: dict[str, Any], declared: object, models: Iterable[dict[str,
     if tier not in TIERS:
         raise DefinitionError(f"{place}: tier is '{tier}'", f"write one of {', '.join(TIERS)}")
     expected = _duration(settings, "expected_every", place)
-    _duration(settings, "sync_delay", place)  # the macros' own; a wrong one is better found here too
+    read_sync_delay(settings, place)  # a wrong one is no fact, and is found with the others
     check_name(settings["entity"], f"{place}: the entity's name")
     return FeatureView(
         name=node["name"],
@@ -173,6 +173,11 @@ def _duration(declared: dict[str, Any], setting: str, place: str) -> timedelta |
         raise DefinitionError(
             f"{place}: {setting}: {error}", "write a whole number and a unit: '90 minutes', '7 days'"
         ) from None
+
+
+def read_sync_delay(declared: dict[str, Any], place: str) -> timedelta | None:
+    """How much later than known a view's values are online."""
+    return _duration(declared, "sync_delay", place)
 
 
 #: What stands for a look-back without end.

@@ -10,6 +10,7 @@ that every target and every machine has the same text: ``ref.stg_flights``, ``re
 from __future__ import annotations
 
 import csv
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from typing import Any
 from feature_warehouse.errors import DefinitionError, RegistryError
 from feature_warehouse.project.compiling import Compiled
 from feature_warehouse.project.declarations import DeclaredView
+from feature_warehouse.project.influences import Influence, Influences
 from feature_warehouse.sql.changes import Definitions, View
 from feature_warehouse.sql.nodes import Node
 from feature_warehouse.sql.text import Unclear, name_of, plain_name, relation_parts, with_node_names, words_of
@@ -30,12 +32,15 @@ from feature_warehouse.sql.text import Unclear, name_of, plain_name, relation_pa
 class Definition:
     """view: keys, times and features, and the name of its node; nodes: that one and all above it, by name.
 
-    ttl: how old a value may be and still count; None: any age.
+    ttl: how old a value may be and still count; None: any age. sync_delay: how much later than known it is online, by
+    which training joins. influences: what decides about the rows beside the SQL; None: nobody has written that down.
     """
 
     view: View
     nodes: Mapping[str, Node]
     ttl: timedelta | None = None
+    sync_delay: timedelta | None = None
+    influences: tuple[Influence, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +62,7 @@ class ProjectDefinitions:
 
 def read_definitions(compiled: Compiled, views: Mapping[str, DeclaredView]) -> ProjectDefinitions:
     """The definitions of the ``views`` of a project."""
-    graph = _Graph(compiled)
+    graph, influences = _Graph(compiled), Influences(compiled.manifest, compiled.variables)
     definitions: dict[str, Definition] = {}
     problems: dict[str, DefinitionError] = {}
     for id_, declared in views.items():
@@ -69,7 +74,13 @@ def read_definitions(compiled: Compiled, views: Mapping[str, DeclaredView]) -> P
             problems[id_] = DefinitionError(f"{declared.path}: {id_}: {problem.message}", problem.hint)
             continue
         view = _view(graph.name(declared.unique_id), declared)
-        definitions[id_] = Definition(view=view, nodes=nodes, ttl=declared.view.ttl)
+        definitions[id_] = Definition(
+            view=view,
+            nodes=nodes,
+            ttl=declared.view.ttl,
+            sync_delay=declared.sync_delay,
+            influences=influences.of(declared.unique_id, graph.names_above(declared.unique_id)),
+        )
     return ProjectDefinitions(definitions=definitions, problems=problems, relations=graph.relations())
 
 
@@ -122,7 +133,10 @@ class _Graph:
         self._compiled = compiled
         self._known: dict[str, Any] = {**compiled.manifest["nodes"], **compiled.manifest.get("sources", {})}
         self._project = compiled.manifest["metadata"]["project_name"]
-        self._references = {relation: reference(name) for name, relation in self.relations().items()}
+        references = {relation: reference(name) for name, relation in self.relations().items()}
+        # dbt-duckdb writes a source that it reads from files as the call that reads them, or as a path in quotes.
+        self._external = {text: name for text, name in references.items() if text.endswith((")", "'"))}
+        self._references = {relation: name for relation, name in references.items() if relation not in self._external}
         self._parts_of_relations = relation_parts(self._references)
         self._nodes: dict[str, Node] = {}
 
@@ -151,6 +165,14 @@ class _Graph:
         for id_ in found:
             found += [above for above in self._above(id_) if above not in found]
         return found
+
+    def names_above(self, unique_id: str) -> dict[str, str]:
+        """The node and all above it, ephemeral models too, by unique id."""
+        found = [unique_id]
+        for id_ in found:
+            above = self._known[id_].get("depends_on", {}).get("nodes", ())
+            found += [one for one in dict.fromkeys(above) if one in self._known and one not in found]
+        return {id_: self.name(id_) for id_ in found}
 
     def _above(self, unique_id: str) -> Iterator[str]:
         if unique_id not in self._known:
@@ -212,6 +234,8 @@ class _Graph:
         )
 
     def _named(self, sql: str) -> str:
+        for text in sorted(self._external, key=len, reverse=True):
+            sql = sql.replace(text, self._external[text])
         try:
             return with_node_names(_tidied(sql), self._parts_of_relations)
         except Unclear:  # it cannot be split into words, and will be compared as text
@@ -233,6 +257,11 @@ def _hooks(config: Mapping[str, Any]) -> list[str]:
     hooks = [*config.get("pre-hook", ()), *config.get("post-hook", ())]
     written = (hook["sql"] if isinstance(hook, Mapping) else hook for hook in hooks)
     return [sql for sql in written if not _HARMLESS.match(sql)]
+
+
+def other_rows(config: Mapping[str, Any]) -> bool:
+    """Whether a config has hooks or a header that could change a row."""
+    return bool(_hooks(config) or config.get("sql_header"))
 
 
 _HARMLESS = re.compile(r"\s*(grant|revoke|comment|analyze|vacuum|checkpoint)\b[^;]*;?\s*$", re.IGNORECASE)
@@ -291,6 +320,11 @@ def to_text(id_: str, definition: Definition) -> str:
     if definition.ttl is not None:
         lines.append(f"{_MARK}   ttl_seconds {int(definition.ttl.total_seconds())}")
     lines += [f"{_MARK}   feature {plain_name(name)} {type_}" for name, type_ in view.features.items()]
+    if definition.sync_delay is not None:
+        lines.append(f"{_MARK}   sync_delay_seconds {int(definition.sync_delay.total_seconds())}")
+    if definition.influences is not None:
+        lines += ["", f"{_MARK} beside the SQL"]
+        lines += [f"{_MARK}   {one.kind} {_json([one.of, one.name, one.value])}" for one in definition.influences]
     nodes = definition.nodes
     order = sorted(nodes, key=lambda name: (name != view.node, nodes[name].sql is None, name))
     for name in order:
@@ -354,7 +388,7 @@ class _Section:
         return "\n".join(line[1:] if line.startswith(_MARK + "-") else line for line in self.sql).strip()
 
 
-_SECTION = re.compile(r"--- (view|model|later runs of|hook of|seed|source) (.+)")
+_SECTION = re.compile(r"--- (view|beside|model|later runs of|hook of|seed|source) (.+)")
 _SETTING = re.compile(r"---   (\w+) (.+)")
 _COLUMN = re.compile(r'("(?:[^"]|"")*"|\S+)(?: (.+))?')
 
@@ -386,7 +420,7 @@ def _definition(sections: list[_Section]) -> Definition:
             nodes[section.name] = replace(nodes[section.name], incremental=section.text())
         elif section.kind == "hook of":
             nodes[section.name] = replace(nodes[section.name], hooks=(*nodes[section.name].hooks, section.text()))
-        elif section.kind != "view":
+        elif section.kind not in ("view", "beside"):
             model = section.kind == "model"
             nodes[section.name] = Node(
                 sql=section.text() if model else None,
@@ -398,6 +432,7 @@ def _definition(sections: list[_Section]) -> Definition:
                 opaque=section.one("opaque"),
             )
     [view] = [section for section in sections if section.kind == "view"]
+    beside = [section.settings for section in sections if section.kind == "beside"]
     missing = {view.name, *(other for node in nodes.values() for other in node.reads or ())} - nodes.keys()
     if missing:
         raise ValueError(f"there is no {', '.join(sorted(missing))}")
@@ -411,5 +446,15 @@ def _definition(sections: list[_Section]) -> Definition:
             features=view.columns("feature"),
         ),
         nodes=nodes,
-        ttl=timedelta(seconds=int(view.one("ttl_seconds"))) if view.one("ttl_seconds") else None,
+        ttl=_seconds(view.one("ttl_seconds")),
+        sync_delay=_seconds(view.one("sync_delay_seconds")),
+        influences=tuple(Influence(kind, *json.loads(said)) for kind, said in beside[0]) if beside else None,
     )
+
+
+def _seconds(text: str) -> timedelta | None:
+    return timedelta(seconds=int(text)) if text else None
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)

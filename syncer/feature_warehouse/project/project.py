@@ -54,7 +54,12 @@ class Project:
     catalog: str
     schema: str
     settings: dict[str, Any] = field(default_factory=dict)  # of every connection
-    now: str | None = None  # the var feature_warehouse_now
+    variables: dict[str, Any] = field(default_factory=dict)  # of dbt_project.yml, the project's own block first
+
+    @property
+    def now(self) -> str | None:
+        """The var feature_warehouse_now."""
+        return self.variables.get("feature_warehouse_now")
 
     @property
     def default_namespace(self) -> str:
@@ -122,7 +127,7 @@ def load_project(options: ProjectOptions = ANYWHERE) -> Project:
         catalog=found.catalog,
         schema=found.schema,
         settings=found.settings,
-        now=own.get("feature_warehouse_now") or found.variables.get("feature_warehouse_now"),
+        variables={**found.variables, **own},
     )
 
 

@@ -52,7 +52,7 @@ class Fix:
 class Registry:
     """What is served: views with their numbered features only, services, and the ids that will not come back.
 
-    ``fixes`` stand in the file alone; readers of the document in Redis have no use for them.
+    ``fixes`` and ``settings`` stand in the file alone; readers of the document in Redis have no use for them.
     """
 
     project: str
@@ -61,6 +61,7 @@ class Registry:
     retired_views: frozenset[str] = frozenset()
     retired_services: frozenset[str] = frozenset()
     fixes: tuple[Fix, ...] = ()
+    settings: Mapping[str, str] | None = None  # of the profile, that decide about values; None: not written down yet
 
 
 # --- how declarations enter -------------------------------------------------------------------------------------------
@@ -117,6 +118,7 @@ def taken_in(registry: Registry, views: Mapping[str, FeatureView], services: Map
         retired_views=registry.retired_views | (registry.views.keys() - kept.keys()),
         retired_services=registry.retired_services | (registry.services.keys() - services.keys()),
         fixes=registry.fixes,
+        settings=registry.settings,
     )
 
 
@@ -236,7 +238,7 @@ def load_registry(path: Path, project: str) -> Registry:
 def parse_registry(text: bytes, project: str, where: str) -> Registry:
     """The registry in a file's text. Raises RegistryError when it is torn, of a later format, or another project's."""
     hint = "take the base branch's file and run `syncer register` again"
-    registry = _parsed(text, where, RegistryError, hint, lambda file: _with_fixes(from_json(file), file))
+    registry = _parsed(text, where, RegistryError, hint, lambda file: _with_decisions(from_json(file), file))
     if registry.project != project:
         raise RegistryError(
             f"{where} belongs to the project '{registry.project}', not to '{project}'",
@@ -249,12 +251,14 @@ def parse_registry(text: bytes, project: str, where: str) -> Registry:
     return registry
 
 
-def _with_fixes(registry: Registry, file: Mapping[str, Any]) -> Registry:
+def _with_decisions(registry: Registry, file: Mapping[str, Any]) -> Registry:
+    """With what the file has and the document in Redis has not."""
     fixes = (
         Fix(date.fromisoformat(fix["on"]), fix["view"], tuple(fix["features"]), fix["reason"])
         for fix in file.get("fixes", ())
     )
-    return replace(registry, fixes=tuple(fixes))
+    settings = {str(name): str(value) for name, value in file["settings"].items()} if "settings" in file else None
+    return replace(registry, fixes=tuple(fixes), settings=settings)
 
 
 def to_text(registry: Registry) -> str:
@@ -264,6 +268,8 @@ def to_text(registry: Registry) -> str:
         for fix in sorted(registry.fixes)
     ]
     content = to_json(registry) | ({"fixes": fixes} if fixes else {})
+    if registry.settings is not None:
+        content["settings"] = dict(registry.settings)
     return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 

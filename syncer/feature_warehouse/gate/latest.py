@@ -1,0 +1,60 @@
+"""Whether a latest-value view is what `latest_values` compiles to: what is served is then what training joins.
+
+Most are that one line, which is seen from the text alone. Of any other text, what dbt compiles of it is compared with
+what it compiles of the macro.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from feature_warehouse.errors import DefinitionError
+from feature_warehouse.project.compiling import compile_sql
+from feature_warehouse.project.declarations import DeclaredView
+from feature_warehouse.project.definition import other_rows
+from feature_warehouse.project.project import Project
+from feature_warehouse.sql.text import words_of
+
+#: What may stand around the call without changing what it makes: comments, and a config, which is judged by itself.
+_AROUND = re.compile(
+    r"""\{\#.*?\#\}|/\*.*?\*/|--[^\n]*|\{\{-?\s*config\((?:[^(){}'"]|'[^']*'|"[^"]*")*\)\s*-?\}\}""", re.DOTALL
+)
+
+_CALL = re.compile(
+    r"""\{\{-?\s*(?:feature_warehouse\.)?latest_values\(\s*(?:relation\s*=\s*)?
+        ref\(\s*(?:(['"])\w+\1\s*,\s*)?(['"])(?P<name>\w+)\2\s*,\s*(?:v|version)\s*=\s*(?P<version>\d+)\s*\)
+        \s*,?\s*\)\s*-?\}\}""",
+    re.VERBOSE,
+)
+
+
+def latest_problem(project: Project, declared: DeclaredView, node: Mapping[str, Any]) -> DefinitionError | None:
+    """Why rows of the latest-value view would be others than training joins; None where they are the same.
+
+    ``node``: the latest-value view's own, in dbt's manifest. Raises ProjectError when dbt cannot compile it.
+    """
+    view, config, path = declared.view, node["config"], node["original_file_path"]
+    line = f"{{{{ feature_warehouse.latest_values(ref('{view.name}', v={view.version})) }}}}"
+    if config.get("materialized") != "view":
+        return DefinitionError(
+            f"{path}: the latest-value view of {view.id} is materialized as {config.get('materialized')}, so that it "
+            "would stand still at the instant of its last build",
+            "make it a view: `config: {materialized: view}`; what takes long belongs into the history, as a table",
+        )
+    if other_rows(config):
+        return DefinitionError(
+            f"{path}: the latest-value view of {view.id} has hooks or a header, which training does not see",
+            f"leave it at its one line: {line}",
+        )
+    text = _AROUND.sub("", node["raw_code"]).strip()
+    found = _CALL.fullmatch(text)
+    if found and (found["name"], int(found["version"])) == (view.name, view.version):
+        return None
+    if words_of(compile_sql(project, node["raw_code"])) == words_of(compile_sql(project, line)):
+        return None
+    return DefinitionError(
+        f"{path} is not what latest_values compiles to, so {view.id} would serve other values than training joins",
+        f"leave it at its one line, {line}, and compute in {view.name} what is to be served",
+    )

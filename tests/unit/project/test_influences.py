@@ -1,0 +1,133 @@
+"""Config keys: every one that dbt and its adapter have is known, and one that nobody knows counts."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from importlib.resources import files
+from typing import Any
+
+import pytest
+from dbt.adapters.duckdb.impl import DuckDBConfig
+
+from feature_warehouse.project.dbt import default_config
+from feature_warehouse.project.influences import DEFINED, HARMLESS, Influence, Influences, changed
+
+#: Keys that count by the rule alone, looked at one by one. A new release's key turns up in none of the three lists.
+COUNTING = {
+    "contract",
+    "csv_read_options",
+    "delimiter",
+    "event_time",
+    "fast",
+    "format",
+    "json_read_options",
+    "materialized",
+    "merge_clauses",
+    "merge_insert_condition",
+    "merge_on_using_columns",
+    "merge_returning_columns",
+    "merge_update_condition",
+    "merge_update_set_expressions",
+    "on_schema_change",
+    "options",
+    "overwrite",
+    "parameters",
+    "parquet_read_options",
+    "plugin",
+    "post-hook",
+    "pre-hook",
+    "predicates",
+    "quote_columns",
+    "snapshot_meta_column_names",
+    "snapshot_table_column_names",
+    "sql_header",
+}
+
+#: Of tests, functions and Python models, which are not above a feature view.
+ELSEWHERE = {
+    "entry_point",
+    "error_if",
+    "expected_rows",
+    "expected_sql",
+    "fail_calc",
+    "limit",
+    "runtime_version",
+    "store_failures",
+    "store_failures_as",
+    "volatility",
+    "warn_if",
+    "where",
+}
+
+
+def keys_of_macros() -> set[str]:
+    """What the macros of dbt and of dbt-duckdb ask a config for."""
+    asked = re.compile(r"""config\.(?:get|require)\(\s*['"]([\w-]+)""")
+    folders = [files("dbt.include.global_project"), files("dbt.include.duckdb")]
+    return {key for folder in folders for path in folder.rglob("*.sql") for key in asked.findall(path.read_text())}  # type: ignore[attr-defined]
+
+
+def test_every_config_key_of_dbt_and_its_adapter_was_looked_at() -> None:
+    known = HARMLESS.keys() | DEFINED | COUNTING
+    declared = {key for kind in ("model", "seed", "snapshot", "source") for key in default_config(kind)}
+    adapter = {field.name for field in dataclasses.fields(DuckDBConfig)} - {"_extra"}
+    assert declared | adapter <= known
+    assert keys_of_macros() <= known | ELSEWHERE
+    assert not HARMLESS.keys() & (DEFINED | COUNTING)
+
+
+def manifest(config: dict[str, Any], **more: Any) -> dict[str, Any]:
+    node = {
+        "resource_type": "model",
+        "config": default_config("model") | config,
+        "columns": {},
+        "depends_on": {"macros": []},
+    }
+    return {
+        "metadata": {"project_name": "shop", "adapter_type": "duckdb"},
+        "nodes": {"model.shop.a": node},
+        "sources": {},
+        "macros": {},
+        **more,
+    }
+
+
+def configs(config: dict[str, Any]) -> list[tuple[str, str]]:
+    found = Influences(manifest(config), {}).of("model.shop.a", {"model.shop.a": "a"})
+    return [(one.name, one.value) for one in found if one.kind == "config"]
+
+
+@pytest.mark.parametrize("key", sorted(HARMLESS))
+def test_what_is_harmless_is_left_out(key: str) -> None:
+    assert configs({key: "other"}) == []
+
+
+@pytest.mark.parametrize(
+    ("config", "recorded"),
+    [
+        ({"never_heard_of": 1}, [("never_heard_of", "1")]),
+        ({"sql_header": "set x = 1"}, [("sql_header", '"set x = 1"')]),
+        ({"materialized": "table"}, []),
+        ({"materialized": "external", "format": "csv"}, [("format", '"csv"'), ("materialized", '"external"')]),
+        ({"on_schema_change": "sync_all_columns"}, []),  # of an incremental model alone
+        (
+            {"materialized": "incremental", "on_schema_change": "sync_all_columns"},
+            [("on_schema_change", '"sync_all_columns"')],
+        ),
+        ({"event_time": "at"}, [("event_time", '"at"')]),
+    ],
+)
+def test_what_is_not_dbts_default_is_recorded(config: dict[str, Any], recorded: list[tuple[str, str]]) -> None:
+    assert configs(config) == recorded
+
+
+def test_contracts_count_where_a_column_gets_another_type() -> None:
+    def contract(types: str) -> list[Influence]:
+        return [Influence("config", "a", "contract", types)]
+
+    assert changed(contract('{"x": "int"}'), contract('{"x": "int", "y": "int"}')) == []
+    assert changed([], contract('{"x": "int"}')) == []
+    assert changed(contract('{"x": "int"}'), contract('{"x": "double"}')) == [
+        'config contract of `a`: {"x": "int"} -> {"x": "double"}'
+    ]
