@@ -1,12 +1,10 @@
 #!/usr/bin/env bash
 # The whole way of a feature, on real flights: from dbt into Redis, and back out. Run by `make demo`.
-# Its Redis has a port of its own, so that a Redis already running here is never touched.
+# Its Redis has a port of its own, so that a Redis already running here is never touched; where that is taken, the next.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-port="${DEMO_REDIS_PORT:-6390}"
 export PATH="$PWD/.venv/bin:$PATH"
-export SYNCER_REDIS_URL="redis://127.0.0.1:$port"
 
 run() {
     printf '\n$ %s\n' "$*"
@@ -21,18 +19,20 @@ build() {
 }
 
 mkdir -p .run
-: >.run/redis.log # there before it is looked into, and without the last run's words
-printf '$ syncer redis --port %s &\n' "$port"
-syncer redis --port "$port" >.run/redis.log 2>&1 &
-redis=$!
 trap 'kill "$redis" 2>/dev/null && wait "$redis" || true' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
-until grep -q redis:// .run/redis.log; do
-    kill -0 "$redis" 2>/dev/null || { cat .run/redis.log >&2; exit 1; }
-    sleep 0.1
+for port in {6390..6489}; do
+    : >.run/redis.log # there before it is looked into, and without the last words of another
+    syncer redis --port "$port" >.run/redis.log 2>&1 &
+    redis=$!
+    until grep -q 'is ready at' .run/redis.log || ! kill -0 "$redis" 2>/dev/null; do sleep 0.1; done
+    grep -q "^Error: Port $port is taken" .run/redis.log || break
 done
+kill -0 "$redis" 2>/dev/null || { cat .run/redis.log >&2; exit 1; }
+printf '$ syncer redis --port %s &\n' "$port"
 head -n 1 .run/redis.log
+export SYNCER_REDIS_URL="redis://127.0.0.1:$port"
 
 export NO_COLOR=1 DBT_USE_COLORS=false
 build

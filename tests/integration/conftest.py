@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,9 @@ def shop(built_shop: Shop, tmp_path: Path, redis_url: str) -> Shop:
 
 
 @pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]) -> Demo:
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     """The demo, run once; not to be changed."""
-    return demos.run(tmp_path_factory.mktemp("demo") / "clone", free_port())
+    return demos.run(tmp_path_factory.mktemp("demo") / "clone")
 
 
 @pytest.fixture

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shutil
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.projects import ROOT
+
+FIRST_PORT = 6390  # of its Redis, where nobody else has it
 
 
 @dataclass(frozen=True)
@@ -21,16 +26,17 @@ class Demo:
     printed: str
 
 
-def run(clone: Path, port: int) -> Demo:
-    """The demo in ``clone``, a folder that is not there yet."""
+def run(clone: Path) -> Demo:
+    """The demo in ``clone``, a folder that is not there yet, while somebody else has its first port."""
     shutil.copytree(ROOT, clone, symlinks=True, ignore=shutil.ignore_patterns(".*", "target", "*.duckdb*", "*.parquet"))
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        ["bash", "scripts/demo.sh"],
-        cwd=clone,
-        env=os.environ | {"PATH": path, "DEMO_REDIS_PORT": str(port)},
-        capture_output=True,
-        text=True,
-    )
+    with socket.socket() as somebody:
+        with contextlib.suppress(OSError):  # really somebody else
+            somebody.bind(("127.0.0.1", FIRST_PORT))
+            somebody.listen()
+        done = subprocess.run(
+            ["bash", "scripts/demo.sh"], cwd=clone, env=os.environ | {"PATH": path}, capture_output=True, text=True
+        )
     assert done.returncode == 0, done.stderr + done.stdout
-    return Demo(clone, port, done.stdout)
+    (port,) = re.findall(r"^\$ syncer redis --port (\d+) &$", done.stdout, re.MULTILINE)
+    return Demo(clone, int(port), done.stdout)

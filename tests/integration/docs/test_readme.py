@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from feature_warehouse import get_historical_features
 from feature_warehouse.cli.main import main
 from feature_warehouse.cli.reading import _text
-from tests.support.demo import Demo
+from tests.support.demo import FIRST_PORT, Demo
 from tests.support.pages import Page
 from tests.support.projects import Project
 from tests.support.shop import inside
@@ -23,13 +23,17 @@ READ = re.compile(r"^\$ syncer get departure_delay (.*)\ndeparture_delay@\d+\n((
 
 
 def pattern(transcript: str) -> str:
-    """What a real run matches: seconds differ from run to run, and a line `...` stands for lines left out."""
+    """What a real run matches: seconds differ, and a line `...` stands for lines left out."""
     seconds = re.sub(r"\d+\\\.\d\d\\ s\b", r"\\d+\\.\\d\\d\\ s", re.escape(transcript.strip()))
     return seconds.replace(r"\.\.\." + "\\\n", r"(?:.*\n)+?")
 
 
+def test_the_demo_takes_another_port_where_its_own_is_taken(demo: Demo) -> None:
+    assert FIRST_PORT < demo.port < FIRST_PORT + 100
+
+
 def test_the_demo_prints_the_transcript(demo: Demo) -> None:
-    printed = demo.printed.replace(str(demo.port), "6390").strip()
+    printed = demo.printed.replace(str(demo.port), str(FIRST_PORT)).strip()
     assert re.fullmatch(pattern(README.block("demo")), printed), printed
     assert (demo.folder / "departure_delay.parquet").exists()
     report = demo.folder / printed.rpartition(" ")[2]
