@@ -16,6 +16,9 @@ SLOTS = 16_384
 #: dead, and none may be that was only slow: its Cluster would answer no one for seconds.
 NODE = ("cluster-enabled yes", "cluster-node-timeout 60000", "cluster-require-full-coverage no")
 
+#: The first ping of a primary begins the offset of its replicas; until theirs is above 0, Redis 7 names them to nobody.
+REPLICATION = ("repl-diskless-sync-delay 0", "repl-ping-replica-period 1")
+
 
 class Cluster:
     """Slots in equal parts, by port in ascending order of slots."""
@@ -24,7 +27,7 @@ class Cluster:
         self.processes = processes
         self.ports = [free_port() for _ in range(3)]
         for epoch, port in enumerate(self.ports):
-            processes.start(port, *NODE)
+            processes.start(port, *NODE, *REPLICATION)
             node = client(port)
             node.execute_command("CLUSTER", "ADDSLOTS", *range(*self._share(epoch)))
             node.execute_command("CLUSTER", "SET-CONFIG-EPOCH", epoch + 1)
@@ -37,7 +40,7 @@ class Cluster:
         """The port of a new node that follows ``primary``, and that all others know."""
         port = free_port()
         nodes = [*self.ports, port]
-        self.processes.start(port, *NODE, "repl-diskless-sync-delay 0")
+        self.processes.start(port, *NODE, *REPLICATION)
         id_ = client(primary).execute_command("CLUSTER", "MYID").decode()
         client(port).execute_command("CLUSTER", "MEET", HOST, primary)
         wait_until(lambda: any(each.startswith(f"{HOST}:{primary}") for each in client(port).cluster("nodes")))
@@ -45,6 +48,7 @@ class Cluster:
         wait_until(lambda: client(port).info("replication").get("master_link_status") == "up")
         # One that only its primary knows is alone when that one dies: nobody would hear that it has taken over.
         wait_until(lambda: all(_knows(each, other) for each in nodes for other in nodes))
+        wait_until(lambda: all(port in _readers_are_told(each) for each in nodes))
         return port
 
     def wait(self) -> None:
@@ -106,6 +110,12 @@ def _knows(one: int, other: int) -> bool:
     """Whether the node at port ``one`` is in touch with the one at ``other``, or is it."""
     facts = client(one).cluster("nodes").get(f"{HOST}:{other}")
     return facts is not None and facts["connected"] and "handshake" not in facts["flags"]
+
+
+def _readers_are_told(port: int) -> set[int]:
+    """The ports that the node at ``port`` names to who asks where slots are."""
+    parts = client(port).execute_command("CLUSTER", "SLOTS")
+    return {server[1] for _, _, *servers in parts for server in servers}
 
 
 def _migrate(slot: int, source: int, target: int) -> None:

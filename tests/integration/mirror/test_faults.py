@@ -11,6 +11,7 @@ import fcntl
 import random
 import re
 import resource
+import shutil
 import socket
 import struct
 import subprocess
@@ -184,11 +185,9 @@ def own(runs: Runs, tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Em
 def test_redis_is_killed_and_comes_back_in_the_middle(keep: bool, own: EmbeddedServer, runs: Runs) -> None:
     def restart() -> None:
         own._process.kill()  # type: ignore[union-attr]
-        own._process.wait()  # type: ignore[union-attr]
-        if not keep:
-            for path in (own.directory or Path()).glob("appendonly*"):
-                path.unlink()
         own.stop()
+        if not keep:
+            shutil.rmtree(str(own.directory))
         threading.Timer(0.3, own.start).start()
 
     done = {view.view: view for view in runs.sync_with(restart)}

@@ -20,9 +20,6 @@ from tests.support.facts import view
 from tests.support.pages import Page
 from tests.support.shop import Shop
 
-#: Servers that the formula was written for; later ones store denser.
-KNOWN = ("6", "7")
-
 LIMIT = "hash-max-ziplist-value"
 
 #: Shapes of a hash: the length of its key, and those of its values. Lengths lie at and beside every border.
@@ -50,8 +47,10 @@ def limited(request: pytest.FixtureRequest, own: EmbeddedServer) -> Iterator[Any
         yield client
 
 
-def tolerance(server: Any, known: float) -> float:
-    return known if server.info()["redis_version"].partition(".")[0] in KNOWN else 0.3
+def tolerance(server: Any, known: float, others: float) -> float:
+    """``known`` for Redis 6 and 7, which the formula was written for; Redis 8 and Valkey lay out differently."""
+    info = server.info("server")
+    return known if "valkey_version" not in info and info["redis_version"].startswith(("6.", "7.")) else others
 
 
 def numbered(name: str, types: list[str]) -> FeatureView:
@@ -60,7 +59,7 @@ def numbered(name: str, types: list[str]) -> FeatureView:
 
 
 def test_a_hash_takes_what_the_server_says(limited: Any, own: EmbeddedServer) -> None:
-    memory, allowed = server_memory(Store(own.url)), tolerance(limited, 0.06)
+    memory, allowed = server_memory(Store(own.url)), tolerance(limited, 0.06, 0.4)
     with limited.pipeline(transaction=False) as pipe:
         for i, (key, lengths) in enumerate(SHAPES):
             values = {f"carrier_delays:{j}": random.Random(i).randbytes(length) for j, length in enumerate(lengths)}
@@ -70,12 +69,12 @@ def test_a_hash_takes_what_the_server_says(limited: Any, own: EmbeddedServer) ->
         said = pipe.execute()[2::3]
     for (key, lengths), measured in zip(SHAPES, said, strict=True):
         computed = memory.hash_bytes(key, [(len(f"carrier_delays:{j}"), length) for j, length in enumerate(lengths)])
-        assert computed == pytest.approx(measured, rel=allowed, abs=24), (key, lengths)
+        assert computed == pytest.approx(measured, rel=allowed, abs=tolerance(limited, 24, 32)), (key, lengths)
 
 
 def test_a_server_grows_by_what_was_computed(limited: Any, own: EmbeddedServer) -> None:
     """Two views of one entity type; every second entity has but the first. Table of keys and all."""
-    memory, allowed, count = server_memory(Store(own.url)), tolerance(limited, 0.1), 20_000
+    memory, allowed, count = server_memory(Store(own.url)), tolerance(limited, 0.1, 0.2), 20_000
     sizes = {
         "orders.v1": Size(rows=count, key_bytes=29 * count, message_bytes=60 * count),
         "visits.v1": Size(rows=count // 2, key_bytes=29 * count // 2, message_bytes=25 * count // 2),
@@ -121,7 +120,7 @@ def test_plan_and_status_say_the_same_and_it_is_true(shop: Shop) -> None:
     with redis.Redis.from_url(shop.redis_url) as client:
         keys = list(client.scan_iter("shop_dev:[a-z]*"))
         measured = sum(int(client.memory_usage(key, samples=0) or 0) for key in keys)
-        assert found["memory"] == pytest.approx(measured + 16 * len(keys), rel=tolerance(client, 0.1))
+        assert found["memory"] == pytest.approx(measured + 16 * len(keys), rel=tolerance(client, 0.1, 0.2))
     (orders,) = (each for each in found["views"] if each["view"] == "orders.v1")
     assert orders["rows"] == 3003
     services = {feature["name"]: feature["services"] for feature in orders["features"]}
