@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 import zipfile
 from email import message_from_bytes
 from email.message import Message
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
@@ -118,3 +121,27 @@ def test_the_readme_is_the_page_on_the_index(metadata: Message) -> None:
     assert metadata["Description-Content-Type"] == "text/markdown"
     assert metadata.get_payload(decode=True) == (ROOT / "README.md").read_bytes()
     assert metadata["Requires-Python"] == ">=3.10"
+
+
+def test_it_lies_beside_the_package_that_is_called_as_our_command_is(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    """The index has a package `syncer` of somebody else, which makes sync functions of async ones."""
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--target", str(tmp_path)]
+    subprocess.run([*pip, str(wheel.filename)], check=True)
+    for file in distribution("syncer").files or ():
+        there = tmp_path / file
+        assert not there.exists(), there
+        there.parent.mkdir(exist_ok=True)
+        shutil.copy(str(file.locate()), there)
+    code = """
+import feature_warehouse, syncer
+async def answer():
+    return 42
+print(syncer.sync(answer)(), feature_warehouse.FeatureClient.__name__, feature_warehouse.__file__, syncer.__file__)
+"""
+    beside = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=beside, cwd=tmp_path, capture_output=True, text=True)
+    ours, theirs = tmp_path / "feature_warehouse" / "__init__.py", tmp_path / "syncer.py"
+    assert (done.stderr, done.stdout.split()) == ("", ["42", "FeatureClient", str(ours), str(theirs)])
+    command = subprocess.run([tmp_path / "bin" / "syncer", "--help"], env=beside, capture_output=True, text=True)
+    assert (command.returncode, command.stderr) == (0, "")
+    assert "Usage: syncer" in command.stdout
