@@ -2,30 +2,32 @@
    newest revision known now. `condition` is one on the source's own columns. #}
 {% macro _drift_sample(source, period, condition) %}
 
-    {% set known = source.available_at or source.event_timestamp %}
+    {% set event = feature_warehouse._quoted(source.event_timestamp) %}
+    {% set known = feature_warehouse._quoted(source.available_at or source.event_timestamp) %}
+    {% set deleted = feature_warehouse._quoted(source.deleted) if source.deleted %}
     {% set revises = source.available_at is not none %}
 
     select
-        {{ feature_warehouse._period_start(source.event_timestamp, period) }} as __period_start
-        {% for feature in source.features %}, {{ feature }} {% endfor %}
+        {{ feature_warehouse._period_start(event, period) }} as __period_start
+        {% for feature in feature_warehouse._quoted(source.features.keys()) %}, {{ feature }} {% endfor %}
     from
     {% if revises %}
             (
                 select
                     *,
                     row_number() over (
-                        partition by {{ source.join_keys | join(", ") }}, {{ source.event_timestamp }}
+                        partition by {{ feature_warehouse._quoted(source.join_keys) | join(", ") }}, {{ event }}
                         order by {{ known }} desc
                     ) as __revision
                 from {{ source.relation }}
                 where {{ feature_warehouse._drift_counts(source) }} and {{ condition }}
             ) as revisions
-        where __revision = 1 {% if source.deleted %} and not coalesce({{ source.deleted }}, false) {% endif %}
+        where __revision = 1 {% if deleted %} and not coalesce({{ deleted }}, false) {% endif %}
     {% else %}
             {{ source.relation }}
         where
             {{ feature_warehouse._drift_counts(source) }} and {{ condition }}
-            {% if source.deleted %} and not coalesce({{ source.deleted }}, false)
+            {% if deleted %} and not coalesce({{ deleted }}, false)
             {% endif %}
     {% endif %}
 
@@ -33,8 +35,9 @@
 
 {# Whether a row of the source is known now, and of an entity. #}
 {% macro _drift_counts(source) %}
-    {{ source.available_at or source.event_timestamp }} <= {{ feature_warehouse.current_instant() }}
-    {% for key in source.join_keys %} and {{ key }} is not null {% endfor %}
+    {{ feature_warehouse._quoted(source.available_at or source.event_timestamp) }}
+    <= {{ feature_warehouse.current_instant() }}
+    {% for key in feature_warehouse._quoted(source.join_keys) %} and {{ key }} is not null {% endfor %}
 {% endmacro %}
 
 {# The first instant of the UTC hour, day or week (from Monday on) that holds an instant. #}

@@ -4,15 +4,17 @@
 
     observations as (
         {% for name, feature in source.features.items() %}
+            {% set column = feature_warehouse._quoted(name) %}
             select
                 __period_start as period_start,
-                '{{ name }}' as feature,
+                {{ feature_warehouse._text(name) }} as feature,
                 {% if feature.kind == "number" %}
                     -- + 0: a double may be -0.0
-                    cast({{ name }} as double) + 0 as number, cast(null as varchar) as text
-                {% elif feature.is_ordered %} cast(null as double), cast({{ name }} as varchar)
+                    cast({{ column }} as double) + 0 as number, cast(null as varchar) as text
+                {% elif feature.is_ordered %} cast(null as double), cast({{ column }} as varchar)
                 {% else %}
-                    cast(null as double), case when {{ name }} is not null then cast(hash({{ name }}) as varchar) end
+                    cast(null as double),
+                    case when {{ column }} is not null then cast(hash({{ column }}) as varchar) end
                 {% endif %}
             from sample {{ "union all" if not loop.last }}
         {% endfor %}

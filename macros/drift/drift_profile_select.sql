@@ -1,8 +1,8 @@
 {# The query of drift_profile: `source` as _drift_source gives it, with look, act and minimum_rows of each feature. #}
 {% macro duckdb__drift_profile_select(source, reference, period) %}
 
-    {% set event = source.event_timestamp %}
-    {% set known = source.available_at or event %}
+    {% set event = feature_warehouse._quoted(source.event_timestamp) %}
+    {% set known = feature_warehouse._quoted(source.available_at or source.event_timestamp) %}
     {% set period_start = feature_warehouse._period_start(event, period) %}
     {% set closed = feature_warehouse._period_start(feature_warehouse.current_instant(), period) %}
     {% set length = feature_warehouse._interval({"hour": 3600, "day": 86400, "week": 604800}[period]) %}
@@ -12,7 +12,7 @@
         features as (
             {% for name, feature in source.features.items() %}
                 select
-                    '{{ name }}' as feature,
+                    {{ feature_warehouse._text(name) }} as feature,
                     cast({{ feature.look }} as double) as look,
                     cast({{ feature.act }} as double) as act,
                     {{ feature.minimum_rows }} as minimum_rows,
@@ -207,7 +207,7 @@
 
         final as (
             select
-                {{ dbt.string_literal(source.name) }} as source,
+                {{ feature_warehouse._text(source.name) }} as source,
                 '{{ source.type }}' as source_type,
                 feature,
                 '{{ period }}' as period,

@@ -3,9 +3,10 @@
 {% macro duckdb__drift_reference_select(source, start, end) %}
 
     {% set start, end = ["timestamptz '" ~ start ~ "'", "timestamptz '" ~ end ~ "'"] %}
+    {% set event = feature_warehouse._quoted(source.event_timestamp) %}
     {% set condition %}
-        {{ source.event_timestamp }} >= {{ start }}
-        and {{ source.event_timestamp }} < {{ end }}
+        {{ event }} >= {{ start }}
+        and {{ event }} < {{ end }}
         -- nothing is fixed before the period is over
         and {{ end }} <= {{ feature_warehouse.current_instant() }}
     {% endset %}
@@ -15,9 +16,9 @@
         features as (
             {% for name, feature in source.features.items() %}
                 select
-                    '{{ name }}' as feature,
-                    {{ dbt.string_literal(feature.data_type | lower) }} as data_type,
-                    {{ dbt.string_literal(feature.definition) }} as definition,
+                    {{ feature_warehouse._text(name) }} as feature,
+                    {{ feature_warehouse._text(feature.data_type | lower) }} as data_type,
+                    {{ feature_warehouse._text(feature.definition) }} as definition,
                     '{{ feature.kind }}' as compared_as {{ "union all" if not loop.last }}
             {% endfor %}
         ),
@@ -174,7 +175,7 @@
 
         final as (
             select
-                {{ dbt.string_literal(source.name) }} as source,
+                {{ feature_warehouse._text(source.name) }} as source,
                 '{{ source.type }}' as source_type,
                 bins.feature,
                 kinds.data_type,

@@ -9,7 +9,9 @@
             validation_errors as (
                 select *
                 from {{ model }}
-                where {{ view.available_at or view.event_timestamp }} > {{ feature_warehouse.current_instant() }}
+                where
+                    {{ feature_warehouse._quoted(view.available_at or view.event_timestamp) }}
+                    > {{ feature_warehouse.current_instant() }}
             )
 
         select *

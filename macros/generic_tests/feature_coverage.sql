@@ -45,21 +45,25 @@
         with
             counted as (
                 select
-                    {% for feature in minimums %} count({{ feature }}) as {{ feature }}, {% endfor %} count(*) as __rows
+                    {% for feature in feature_warehouse._quoted(minimums.keys()) %}
+                        count({{ feature }}) as {{ feature }}, {% endfor %} count(*) as __rows
                 from {{ model }}
                 -- a row that says an entity has gone carries no features
-                {% if view.deleted %} where not coalesce({{ view.deleted }}, false) {% endif %}
+                {% if view.deleted %}
+                    where not coalesce({{ feature_warehouse._quoted(view.deleted) }}, false)
+                {% endif %}
             ),
 
             shares as (
                 {% for feature, share in minimums.items() %}
+                    {% set counted = "counted." ~ feature_warehouse._quoted(feature) %}
                     select
-                        {{ dbt.string_literal(feature) }} as feature,
-                        coalesce(counted.{{ feature }} * 1.0 / nullif(__rows, 0), 0) as share,
+                        {{ feature_warehouse._text(feature) }} as feature,
+                        coalesce({{ counted }} * 1.0 / nullif(__rows, 0), 0) as share,
                         {{ share }} as minimum,
                         __rows as row_count,
                         -- not share < minimum: in whole numbers and decimals the border is exact
-                        __rows = 0 or counted.{{ feature }} < {{ share }} * __rows as is_too_small
+                        __rows = 0 or {{ counted }} < {{ share }} * __rows as is_too_small
                     from counted {{ "union all" if not loop.last }}
                 {% endfor %}
             ),

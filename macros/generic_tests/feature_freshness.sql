@@ -4,7 +4,7 @@
 
     {% if execute %}
         {% set view = feature_warehouse._feature_view(model, "feature_freshness") %}
-        {% set known_at = view.available_at or view.event_timestamp %}
+        {% set known_at = feature_warehouse._quoted(view.available_at or view.event_timestamp) %}
         {% set expected = none if view.tier == "static" else view.expected_every_seconds %}
         {% set now = feature_warehouse.current_instant() %}
 

@@ -33,7 +33,7 @@
 
             {% for column_names in recorded %}
                 recorded_{{ loop.index }} as (
-                    select * from {{ fingerprints }} where column_names = {{ dbt.string_literal(column_names) }}
+                    select * from {{ fingerprints }} where column_names = {{ feature_warehouse._text(column_names) }}
                 ),
 
                 found_{{ loop.index }} as (

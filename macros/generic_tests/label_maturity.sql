@@ -12,7 +12,7 @@
                 select *
                 from {{ model }}
                 where
-                    {{ spine_timestamp }}
+                    {{ feature_warehouse._quoted(spine_timestamp) }}
                     > {{ feature_warehouse.current_instant() }} - {{ feature_warehouse._interval(seconds) }}
             )
 

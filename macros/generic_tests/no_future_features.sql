@@ -12,13 +12,14 @@
 
         {% for read in reads %} {% do features.extend(read["columns"].values()) %} {% endfor %}
 
-        {% set columns = spine_columns + features %}
+        {% set spine_names = feature_warehouse._quoted(spine_columns) %}
+        {% set columns = spine_names + feature_warehouse._quoted(features) %}
 
         with
             sampled as (
                 select {{ columns | join(", ") }}
                 from {{ model }}
-                order by md5(concat_ws('|', {{ spine_columns | join(", ") }}))
+                order by md5(concat_ws('|', {{ spine_names | join(", ") }}))
                 limit {{ sample_size }}
             ),
 

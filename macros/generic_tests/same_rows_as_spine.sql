@@ -2,7 +2,7 @@
 {% test same_rows_as_spine(model, spine) %}
 
     {% if execute %}
-        {% set columns = adapter.get_columns_in_relation(spine) | map(attribute="quoted") | join(", ") %}
+        {% set columns = feature_warehouse._quoted(adapter.get_columns_in_relation(spine) | map(attribute="name") | list) | join(", ") %}
 
         with
             in_spine as (select {{ columns }} from {{ spine }}),

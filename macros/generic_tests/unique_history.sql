@@ -3,7 +3,9 @@
 
     {% if execute %}
         {% set view = feature_warehouse._feature_view(model, "unique_history") %}
-        {% set columns = view.join_keys + [view.event_timestamp] + ([view.available_at] if view.available_at else []) %}
+        {% set columns = feature_warehouse._quoted(
+            view.join_keys + [view.event_timestamp] + ([view.available_at] if view.available_at else [])
+        ) %}
 
         with
             validation_errors as (

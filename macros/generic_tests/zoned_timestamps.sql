@@ -14,8 +14,8 @@
             validation_errors as (
                 {% for column in naive %}
                     select
-                        {{ dbt.string_literal(column.name) }} as column_name,
-                        {{ dbt.string_literal(column.data_type) }} as data_type
+                        {{ feature_warehouse._text(column.name) }} as column_name,
+                        {{ feature_warehouse._text(column.data_type) }} as data_type
                         {{ "union all" if not loop.last }}
                 {% else %}select null as column_name, null as data_type where false
                 {% endfor %}

@@ -8,7 +8,10 @@
     from
         (
             select
-                cast({{ view.available_at or view.event_timestamp }} at time zone 'UTC' as date) as available_on,
+                cast(
+                    {{ feature_warehouse._quoted(view.available_at or view.event_timestamp) }} at time zone 'UTC'
+                    as date
+                ) as available_on,
                 {{ dbt.concat(feature_warehouse._column_texts(view, columns)) }} as row_text
             from {{ view.relation }}
         ) as history
@@ -26,7 +29,7 @@
     {% for column in columns %}
         {% set is_instant = feature_warehouse._key_kind(view.columns[column]) == "an instant" %}
         {% set text = (
-            "cast(" ~ column ~ (" at time zone 'UTC'" if is_instant else "") ~ " as " ~ dbt.type_string() ~ ")"
+            "cast(" ~ feature_warehouse._quoted(column) ~ (" at time zone 'UTC'" if is_instant else "") ~ " as " ~ dbt.type_string() ~ ")"
         ) %}
         {% do texts.append(
             "coalesce(" ~ dbt.concat(["cast(length(" ~ text ~ ") as " ~ dbt.type_string() ~ ")", "':'", text]) ~ ", 'null')"

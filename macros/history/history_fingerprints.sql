@@ -12,7 +12,14 @@
     {% set seconds = feature_warehouse._seconds(closed_after, macro_name ~ ": closed_after") %}
     {% set now = feature_warehouse.current_instant() %}
     {% set columns = view.columns.keys() | sort | list %}
-    {% set column_names = dbt.string_literal(columns | join(",")) %}
+
+    {% for column in columns if "," in column %}
+        {% do exceptions.raise_compiler_error(
+            macro_name ~ ": " ~ view.id ~ " has the column '" ~ column ~ "', and the record lists columns by commas. Rename it."
+        ) %}
+    {% endfor %}
+
+    {% set column_names = feature_warehouse._text(columns | join(",")) %}
 
     {% if not is_incremental() and flags.WHICH in ["run", "build"] %}
         {% do log(

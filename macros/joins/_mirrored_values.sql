@@ -37,15 +37,15 @@
                     {% set event = mirror ~ ".__event_" ~ i %},
                     {{ event }}
                     {%- for output in read["columns"].values() %}
-                        {% if read.view.ttl_seconds is none %}, {{ mirror }}.{{ output }}
+                        {% if read.view.ttl_seconds is none %}, {{ mirror }}.{{ feature_warehouse._quoted(output) }}
                         {% else %}
                             ,
                             case
                                 when
                                     {{ event }}
                                     >= spine.served_at - {{ feature_warehouse._interval(read.view.ttl_seconds) }}
-                                then {{ mirror }}.{{ output }}
-                            end as {{ output }}
+                                then {{ mirror }}.{{ feature_warehouse._quoted(output) }}
+                            end as {{ feature_warehouse._quoted(output) }}
                         {% endif %}
                     {%- endfor %}
                 {%- endfor %}

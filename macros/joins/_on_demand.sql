@@ -9,7 +9,7 @@
     {% set request = declared.get("request") or {} %}
     {% set folded = spine_columns | map("lower") | list %}
 
-    {% for name in request if folded and name not in folded %}
+    {% for name in request if folded and name | lower not in folded %}
         {% do exceptions.raise_compiler_error(
             macro_name
             ~ ": the spine has no column '"
@@ -22,7 +22,7 @@
         ) %}
     {% endfor %}
 
-    {% for feature in declared.on_demand if feature.name in folded %}
+    {% for feature in declared.on_demand if feature.name | lower in folded %}
         {% do exceptions.raise_compiler_error(
             macro_name
             ~ ": the spine already has a column '"
@@ -55,7 +55,7 @@
             ,
             case
                 when as_online.__settings then {{ feature_warehouse._named_when_it_fails(feature, on_demand.service) }}
-            end as {{ feature.name }}
+            end as {{ feature_warehouse._quoted(feature.name) }}
         {%- endfor %}
     from final
     cross join
@@ -80,12 +80,12 @@
         true
         {%- for name, data_type in on_demand.request.items() %}
             and case
-                when typeof({{ name }}) = typeof(cast(null as {{ data_type }}))
+                when typeof({{ feature_warehouse._quoted(name) }}) = typeof(cast(null as {{ data_type }}))
                 then true
                 else
                     error(
                         {{ feature_warehouse._text("the spine's column '" ~ name ~ "' is ") }}
-                        || typeof({{ name }})
+                        || typeof({{ feature_warehouse._quoted(name) }})
                         || {{ feature_warehouse._text(", " ~ other_type ~ name ~ "::" ~ data_type) }}
                     )
             end
@@ -102,5 +102,3 @@
     {%- set value = "cast(\n" ~ feature.expression ~ "\nas " ~ feature.data_type ~ ")" -%}
     coalesce(try([{{ value }}]), cast(error({{ feature_warehouse._text(said) }}) as {{ feature.data_type ~ "[]" }}))[1]
 {%- endmacro %}
-
-{% macro _text(words) %} {{ return(dbt.string_literal(dbt.escape_single_quotes(words))) }} {% endmacro %}

@@ -40,9 +40,13 @@
 
         {% for read in reads %}
             {% set i, view = loop.index, read.view %}
-            {% set event, known = view.event_timestamp, view.available_at or view.event_timestamp %}
+            {% set event = feature_warehouse._quoted(view.event_timestamp) %}
+            {% set known = feature_warehouse._quoted(view.available_at or view.event_timestamp) %}
+            {% set deleted = feature_warehouse._quoted(view.deleted) if view.deleted %}
             {% set counts_from = "greatest(" ~ event ~ ", " ~ known ~ ")" if view.available_at else event %}
-            {% set keys = read["keys"].keys() | join(", ") %}
+            {% set key_columns = feature_warehouse._quoted(read["keys"].keys()) %}
+            {% set features = feature_warehouse._quoted(read["columns"].keys()) %}
+            {% set keys = key_columns | join(", ") %}
 
             -- {{ view.id }}: of the rows that begin to count at one instant, the newest
             counted_{{ i }} as (
@@ -56,7 +60,7 @@
                 from {{ view.relation }}
                 where
                     {{ event }} < {{ until }} and {{ known }} < {{ until }}
-                    {% for key in read["keys"] %} and {{ key }} is not null {% endfor %}
+                    {% for key in key_columns %} and {{ key }} is not null {% endfor %}
             ),
 
             -- less those that a newer event had overtaken by then
@@ -68,11 +72,11 @@
 
             states_{{ i }} as (
                 select
-                    {% for key in read["keys"] %} {{ key }},{% endfor %}
+                    {% for key in key_columns %} {{ key }},{% endfor %}
                     __counts_from as __changed_at,
                     {% if view.deleted or view.ttl_seconds is not none %}
                         case
-                            {% if view.deleted %} when coalesce({{ view.deleted }}, false) then 'deletion' {% endif %}
+                            {% if deleted %} when coalesce({{ deleted }}, false) then 'deletion' {% endif %}
                             {% if view.ttl_seconds is not none %}
                                 when {{ event }} < __counts_from - {{ feature_warehouse._interval(view.ttl_seconds) }}
                                 then 'expiry'
@@ -83,7 +87,7 @@
                     {% endif %} as __change,
                     {{ event }} as __event_time,
                     {{ known }} as __known,
-                    {% for feature in read["columns"] %} {{ feature }}{{ "," if not loop.last }} {% endfor %}
+                    {{ features | join(", ") }}
                 from kept_{{ i }}
 
                 {% if view.ttl_seconds is not none %}
@@ -91,13 +95,15 @@
                     union all
                     -- a value counts up to the end of its ttl and at it
                     select
-                        {% for key in read["keys"] %} {{ key }},{% endfor %}
+                        {% for key in key_columns %} {{ key }},{% endfor %}
                         {{ last_instant }} + interval '1 microsecond' as __changed_at,
                         'expiry' as __change,
                         {{ event }} as __event_time,
                         {{ known }} as __known,
                         {% for feature in read["columns"] %}
-                            cast(null as {{ view.columns[feature] }}) as {{ feature }}{{ "," if not loop.last }}
+                            cast(
+                                null as {{ view.columns[feature] }}
+                            ) as {{ feature_warehouse._quoted(feature) }}{{ "," if not loop.last }}
                         {% endfor %}
                     from kept_{{ i }}
                     where
@@ -108,12 +114,12 @@
 
             values_{{ i }} as (
                 select
-                    {% for key in read["keys"] %} {{ key }},{% endfor %}
+                    {% for key in key_columns %} {{ key }},{% endfor %}
                     __changed_at,
                     __change,
                     __event_time,
                     __known,
-                    {% for feature in read["columns"] %}
+                    {% for feature in features %}
                         case when __change = 'value' then {{ feature }} end as {{ feature }}{{ "," if not loop.last }}
                     {% endfor %}
                 from states_{{ i }}
@@ -123,7 +129,7 @@
             compared_{{ i }} as (
                 select
                     *,
-                    {% for feature in read["columns"] %}
+                    {% for feature in features %}
                         lag({{ feature }}) over (
                             partition by {{ keys }} order by __changed_at
                         ) as __before_{{ loop.index }}
@@ -139,7 +145,7 @@
                     __changed_at >= {{ since }}
                     and __changed_at < {{ until }}
                     and (
-                        {% for feature in read["columns"] %}
+                        {% for feature in features %}
                             {{ feature }} is distinct from __before_{{ loop.index }} {{ "or" if not loop.last }}
                         {% endfor %}
                     )
@@ -149,13 +155,18 @@
         final as (
             {% for read in reads %}
                 {% set found = {} %}
-                {% for key, column in read["keys"].items() %}{% do found.update({column: key}) %}{% endfor %}
-                {% for feature, output in read["columns"].items() %}{% do found.update({output: feature}) %}{% endfor %}
+                {% for key, column in read["keys"].items() %}
+                    {% do found.update({column: feature_warehouse._quoted(key)}) %}
+                {% endfor %}
+                {% for feature, output in read["columns"].items() %}
+                    {% do found.update({output: feature_warehouse._quoted(feature)}) %}
+                {% endfor %}
 
                 select
                     '{{ read.view.id }}' as feature_view,
                     {% for name, data_type in key_types.items() %}
-                        {{ found[name] if name in found else "cast(null as " ~ data_type ~ ")" }} as {{ name }},
+                        {{ found[name] if name in found else "cast(null as " ~ data_type ~ ")" }}
+                        as {{ feature_warehouse._quoted(name) }},
                     {% endfor %}
                     __changed_at as changed_at,
                     __change as change,
@@ -163,7 +174,7 @@
                     __known as available_at,
                     {% for name, data_type in feature_types.items() %}
                         {{ found[name] if name in found else "cast(null as " ~ data_type ~ ")" }}
-                        as {{ name }}{{ "," if not loop.last }}
+                        as {{ feature_warehouse._quoted(name) }}{{ "," if not loop.last }}
                     {% endfor %}
                 from changes_{{ loop.index }} {{ "union all" if not loop.last }}
             {% endfor %}

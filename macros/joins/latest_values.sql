@@ -5,7 +5,10 @@
     {% if not execute %} {{ return("select 1") }} {% endif %}
 
     {% set view = feature_warehouse._feature_view(relation, "latest_values") %}
-    {% set known = view.available_at or view.event_timestamp %}
+    {% set event = feature_warehouse._quoted(view.event_timestamp) %}
+    {% set known = feature_warehouse._quoted(view.available_at or view.event_timestamp) %}
+    {% set deleted = feature_warehouse._quoted(view.deleted) if view.deleted %}
+    {% set keys = feature_warehouse._quoted(view.join_keys) %}
     {% set now = feature_warehouse.current_instant() %}
     {% set columns = view.columns.keys() | reject("equalto", view.deleted) | list %}
 
@@ -15,22 +18,21 @@
             select
                 *,
                 row_number() over (
-                    partition by {{ view.join_keys | join(", ") }}
-                    order by {{ view.event_timestamp }} desc, {{ known }} desc
+                    partition by {{ keys | join(", ") }} order by {{ event }} desc, {{ known }} desc
                 ) as __rank
             from {{ relation }}
             where
-                {{ view.event_timestamp }} <= {{ now }} and {{ known }} <= {{ now }}
-                {% for key in view.join_keys %} and {{ key }} is not null {% endfor %}
+                {{ event }} <= {{ now }} and {{ known }} <= {{ now }}
+                {% for key in keys %} and {{ key }} is not null {% endfor %}
         )
 
-    select {{ columns | join(", ") }}
+    select {{ feature_warehouse._quoted(columns) | join(", ") }}
     from known
     where
         __rank = 1
-        {% if view.deleted %} and not coalesce({{ view.deleted }}, false) {% endif %}
+        {% if deleted %} and not coalesce({{ deleted }}, false) {% endif %}
         {% if view.ttl_seconds is not none %}
-            and {{ view.event_timestamp }} >= {{ now }} - {{ feature_warehouse._interval(view.ttl_seconds) }}
+            and {{ event }} >= {{ now }} - {{ feature_warehouse._interval(view.ttl_seconds) }}
         {% endif %}
 
 {% endmacro %}

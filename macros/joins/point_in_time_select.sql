@@ -11,6 +11,8 @@
     spine, spine_columns, spine_timestamp, reads, on_demand, allow_equal, known_as_of
 ) %}
 
+    {% set asked = feature_warehouse._quoted(spine_timestamp) %}
+
     with
 
         spine as (
@@ -19,7 +21,7 @@
             {% if not spine_columns %}
                 where
                     case
-                        when typeof({{ spine_timestamp }}) = 'TIMESTAMP WITH TIME ZONE'
+                        when typeof({{ asked }}) = 'TIMESTAMP WITH TIME ZONE'
                         then true
                         else
                             error(
@@ -35,18 +37,21 @@
 
         {% for read in reads %}
             {% set view = read.view %}
-            {% set event = view.event_timestamp %}
-            {% set known = view.available_at or event %}
+            {% set event = feature_warehouse._quoted(view.event_timestamp) %}
+            {% set known = feature_warehouse._quoted(view.available_at or view.event_timestamp) %}
+            {% set key_columns = feature_warehouse._quoted(read["keys"].keys()) %}
 
             -- {{ view.id }}: the rows that happened and were known
             rows_{{ loop.index }} as {{ "not materialized" if view.stored else "materialized" }} (
                 select
-                    {% for key in read["keys"] %} {{ key }}, {% endfor %}
+                    {% for key in key_columns %} {{ key }}, {% endfor %}
                     {{ event }} as __event,
                     {{ known }} as __known,
                     {{ "greatest(" ~ event ~ ", " ~ known ~ ")" if view.available_at else event }} as __since,
-                    {% if view.deleted %} coalesce({{ view.deleted }}, false) as __deleted, {% endif %}
-                    {{ read["columns"].keys() | join(", ") }}
+                    {% if view.deleted %}
+                        coalesce({{ feature_warehouse._quoted(view.deleted) }}, false) as __deleted,
+                    {% endif %}
+                    {{ feature_warehouse._quoted(read["columns"].keys()) | join(", ") }}
                 from {{ view.relation }}
                 where
                     {{ event }} is not null
@@ -56,7 +61,7 @@
 
             {% if view.available_at %}
                 {% set rows = "rows_" ~ loop.index %}
-                {% set keys = read["keys"].keys() | join(", ") %}
+                {% set keys = key_columns | join(", ") %}
 
                 -- for each entity, from its first late event to its last late availability
                 late_{{ loop.index }} as (
@@ -81,7 +86,7 @@
                             select 1
                             from {{ rows }} as revision
                             where
-                                {% for key in read["keys"] %} revision.{{ key }} = early.{{ key }} and {% endfor %}
+                                {% for key in key_columns %} revision.{{ key }} = early.{{ key }} and {% endfor %}
                                 revision.__event = early.__event
                                 and revision.__known > early.__known
                                 and revision.__known <= early.__event
@@ -106,18 +111,17 @@
                     {% for feature, output in read["columns"].items() %}
                         case
                             when
-                                spine.{{ spine_timestamp }} is not null
-                                {% for column in read["keys"].values() %}
+                                spine.{{ asked }} is not null
+                                {% for column in feature_warehouse._quoted(read["keys"].values()) %}
                                     and spine.{{ column }} is not null
                                 {% endfor %}
                                 {% if read.view.deleted %} and not {{ history }}.__deleted {% endif %}
                                 {% if read.view.ttl_seconds is not none %}
                                     and {{ history }}.__event
-                                    >= spine.{{ spine_timestamp }}
-                                    - {{ feature_warehouse._interval(read.view.ttl_seconds) }}
+                                    >= spine.{{ asked }} - {{ feature_warehouse._interval(read.view.ttl_seconds) }}
                                 {% endif %}
-                            then {{ history }}.{{ feature }}
-                        end as {{ output }}{{ "," if not (last_read and loop.last) }}
+                            then {{ history }}.{{ feature_warehouse._quoted(feature) }}
+                        end as {{ feature_warehouse._quoted(output) }}{{ "," if not (last_read and loop.last) }}
                     {% endfor %}
                 {% endfor %}
             from spine
@@ -126,7 +130,7 @@
                 asof left join
                     history_{{ loop.index }}
                     on {{ feature_warehouse._same_keys(read["keys"], "history_" ~ loop.index) }}
-                    and spine.{{ spine_timestamp }} {{ "- " ~ feature_warehouse._interval(delay) if delay }}
+                    and spine.{{ asked }} {{ "- " ~ feature_warehouse._interval(delay) if delay }}
                     {{ ">=" if allow_equal else ">" }} history_{{ loop.index }}.__since
             {% endfor %}
         )
@@ -150,49 +154,54 @@
         ) %}
     {% endif %}
 
+    {% set asked = feature_warehouse._quoted(spine_timestamp) %}
+
     with
 
-        spine as (select *, row_number() over (order by {{ spine_timestamp }}) as __spine_row from {{ spine }}),
+        spine as (select *, row_number() over (order by {{ asked }}) as __spine_row from {{ spine }}),
 
         {% for read in reads %}
             {% set view = read.view %}
-            {% set known = view.available_at or view.event_timestamp %}
+            {% set event = "history." ~ feature_warehouse._quoted(view.event_timestamp) %}
+            {% set known = "history." ~ feature_warehouse._quoted(view.available_at or view.event_timestamp) %}
             {% set delay = view.sync_delay_seconds %}
             {% set moment = (
-                "spine." ~ spine_timestamp ~ (" - " ~ feature_warehouse._interval(delay) if delay else "")
+                "spine." ~ asked ~ (" - " ~ feature_warehouse._interval(delay) if delay else "")
             ) %}
 
             -- {{ view.id }}: rows known at the time of each spine row, newest event first
             known_{{ loop.index }} as (
                 select
                     spine.__spine_row,
-                    {% for feature in read["columns"] %} history.{{ feature }},{% endfor %}
-                    {% if view.deleted %} coalesce(history.{{ view.deleted }}, false)
+                    {% for feature in feature_warehouse._quoted(read["columns"].keys()) %}
+                        history.{{ feature }},
+                    {% endfor %}
+                    {% if view.deleted %} coalesce(history.{{ feature_warehouse._quoted(view.deleted) }}, false)
                     {% else %} false
                     {% endif %} as __deleted,
-                    history.{{ view.event_timestamp }} as __event_time,
+                    {{ event }} as __event_time,
                     row_number() over (
-                        partition by spine.__spine_row
-                        order by history.{{ view.event_timestamp }} desc, history.{{ known }} desc
+                        partition by spine.__spine_row order by {{ event }} desc, {{ known }} desc
                     ) as __rank
                 from spine
                 inner join
                     {{ view.relation }} as history
                     on {{ feature_warehouse._same_keys(read["keys"], "history") }}
-                    and history.{{ view.event_timestamp }} {{ comparison }} {{ moment }}
-                    and history.{{ known }} {{ comparison }} {{ moment }}
-                {% if known_as_of %} and history.{{ known }} <= timestamp with time zone '{{ known_as_of }}' {% endif %}
+                    and {{ event }} {{ comparison }} {{ moment }}
+                    and {{ known }} {{ comparison }} {{ moment }}
+                {% if known_as_of %} and {{ known }} <= timestamp with time zone '{{ known_as_of }}' {% endif %}
             ),
         {% endfor %}
 
         final as (
             select
-                {% for column in spine_columns %} spine.{{ column }},{% endfor %}
+                {% for column in feature_warehouse._quoted(spine_columns) %} spine.{{ column }},{% endfor %}
                 {% for read in reads %}
                     {% set i = loop.index %}
                     {% set last_read = loop.last %}
                     {% for feature, output in read["columns"].items() %}
-                        known_{{ i }}.{{ feature }} as {{ output }}{{ "," if not (last_read and loop.last) }}
+                        known_{{ i }}.{{ feature_warehouse._quoted(feature) }}
+                        as {{ feature_warehouse._quoted(output) }}{{ "," if not (last_read and loop.last) }}
                     {% endfor %}
                 {% endfor %}
             from spine
@@ -205,7 +214,7 @@
                     and not known_{{ i }}.__deleted
                     {% if read.view.ttl_seconds is not none %}
                         and known_{{ i }}.__event_time
-                        >= spine.{{ spine_timestamp }} - {{ feature_warehouse._interval(read.view.ttl_seconds) }}
+                        >= spine.{{ asked }} - {{ feature_warehouse._interval(read.view.ttl_seconds) }}
                     {% endif %}
             {% endfor %}
         )
@@ -213,7 +222,7 @@
     select
         *
         {%- for feature in on_demand.features if on_demand %}
-            , cast({{ feature.expression }} as {{ feature.data_type }}) as {{ feature.name }}
+            , cast({{ feature.expression }} as {{ feature.data_type }}) as {{ feature_warehouse._quoted(feature.name) }}
         {%- endfor %}
     from final
 
@@ -221,6 +230,7 @@
 
 {% macro _same_keys(keys, alias) %}
     {%- for key, column in keys.items() -%}
-        spine.{{ column }} = {{ alias }}.{{ key }}{{ " and " if not loop.last }}
+        spine.{{ feature_warehouse._quoted(column) }}
+        = {{ alias }}.{{ feature_warehouse._quoted(key) }}{{ " and " if not loop.last }}
     {%- endfor -%}
 {% endmacro %}

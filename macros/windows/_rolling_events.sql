@@ -3,15 +3,18 @@
    the events that some window still holds. #}
 {% macro _rolling_events(events, join_keys, event_timestamp, available_at, plan, changed_since, checks_types) %}
 
+    {% set keys = feature_warehouse._quoted(join_keys) %}
+    {% set event, known = feature_warehouse._quoted(event_timestamp), feature_warehouse._quoted(available_at) %}
+
     {% set usable %}
-        {% for key in join_keys %} {{ key }} is not null and {% endfor %} {{ event_timestamp }} is not null
-        {% if available_at != event_timestamp %} and {{ available_at }} is not null {% endif %}
+        {% for key in keys %} {{ key }} is not null and {% endfor %} {{ event }} is not null
+        {% if available_at != event_timestamp %} and {{ known }} is not null {% endif %}
         {% if checks_types %}
             {% for column in [event_timestamp, available_at] | unique %}
                 and case
-                    when typeof({{ column }}) = 'TIMESTAMP WITH TIME ZONE'
+                    when typeof({{ feature_warehouse._quoted(column) }}) = 'TIMESTAMP WITH TIME ZONE'
                     then true
-                    else error({{ dbt.string_literal(dbt.escape_single_quotes(feature_warehouse._naive_event(column))) }})
+                    else error({{ feature_warehouse._text(feature_warehouse._naive_event(column)) }})
                 end
             {% endfor %}
         {% endif %}
@@ -21,31 +24,31 @@
         -- NULL: nothing is there yet, so everything is new
         since as (select {{ changed_since }} as __since),
         changed as (
-            select distinct {{ join_keys | join(", ") }}
+            select distinct {{ keys | join(", ") }}
             from {{ events }}
             cross join since
-            where {{ usable }} and (__since is null or {{ available_at }} >= __since)
+            where {{ usable }} and (__since is null or {{ known }} >= __since)
         ),
     {% endif %}
 
     events as (
         select
-            {% for key in join_keys %} {{ key }}, {% endfor %}
-            {{ event_timestamp }} as __event_time,
-            {{ available_at }} as __known_at,
-            greatest({{ event_timestamp }}, {{ available_at }}) as __counts_from
+            {% for key in keys %} {{ key }}, {% endfor %}
+            {{ event }} as __event_time,
+            {{ known }} as __known_at,
+            greatest({{ event }}, {{ known }}) as __counts_from
             {% for name, expression in plan["values"].items() %}, {{ expression }} as {{ name }} {% endfor %}
         from {{ events }}
         {% if changed_since is not none %}
-            inner join changed using ({{ join_keys | join(", ") }}) cross join since
+            inner join changed using ({{ keys | join(", ") }}) cross join since
         {% endif %}
         where
             {{ usable }}
             {% if changed_since is not none %}
                 and (
                     __since is null
-                    or {{ available_at }} >= __since
-                    or {{ event_timestamp }} > __since - {{ feature_warehouse._interval(plan.windows[0]) }}
+                    or {{ known }} >= __since
+                    or {{ event }} > __since - {{ feature_warehouse._interval(plan.windows[0]) }}
                 )
             {% endif %}
     ),

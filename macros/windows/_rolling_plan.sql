@@ -116,7 +116,9 @@
         {% endif %}
 
         {% set expression = (
-            "case when " ~ feature.condition ~ " then 1 else 0 end" if aggregate == "rate" else feature.get("column")
+            "case when " ~ feature_warehouse._rolling_expression(feature.condition) ~ " then 1 else 0 end"
+            if aggregate == "rate"
+            else feature_warehouse._rolling_expression(feature.get("column"))
         ) %}
 
         {% if not counts_rows and expression not in values %}
@@ -141,6 +143,19 @@
     {{ return(
         {"features": planned, "values": names, "windows": planned | map(attribute="window") | unique | sort(reverse=true) | list}
     ) }}
+
+{% endmacro %}
+
+{# A word alone is the name of a column, but for those that SQL itself gives a value; anything else is SQL as it stands. #}
+{% macro _rolling_expression(written) %}
+
+    {% set values = ["true", "false", "null", "current_date", "current_timestamp"] %}
+
+    {% if written is string and modules.re.fullmatch("[A-Za-z_]\\w*", written) and written | lower not in values %}
+        {{ return(feature_warehouse._quoted(written)) }}
+    {% endif %}
+
+    {{ return(written) }}
 
 {% endmacro %}
 

@@ -33,7 +33,9 @@
             ] %}
                 inner join
                     numbered as {{ side }}
-                    on {% for key in join_keys %} events.{{ key }} = {{ side }}.{{ key }} and {% endfor %} {{ instant }}
+                    on {% for key in feature_warehouse._quoted(join_keys) %}
+                        events.{{ key }} = {{ side }}.{{ key }} and
+                    {% endfor %} {{ instant }}
                     = {{ side }}.__at
             {% endfor %}
             where events.__counts_from < events.__event_time + {{ feature_warehouse._interval(window) }}

@@ -16,7 +16,8 @@
     events, join_keys, event_timestamp, available_at, plan, changed_since
 ) %}
 
-    {% set keys = join_keys | join(", ") %}
+    {% set key_columns = feature_warehouse._quoted(join_keys) %}
+    {% set keys = key_columns | join(", ") %}
     {% set parts = feature_warehouse._rolling_parts(plan) %}
 
     with
@@ -151,15 +152,17 @@
 
         final as (
             select
-                {% for key in join_keys %} points.{{ key }}, {% endfor %}
-                {% for feature in plan.features %} {{ parts.results[feature.name] }} as {{ feature.name }}, {% endfor %}
+                {% for key in key_columns %} points.{{ key }}, {% endfor %}
+                {% for feature in plan.features %}
+                    {{ parts.results[feature.name] }} as {{ feature_warehouse._quoted(feature.name) }},
+                {% endfor %}
                 points.__at as event_at,
                 points.__known_at as known_at
             from points
             {% for part in parts.newest %}
                 asof left join
                     {{ part.name }}
-                    on {% for key in join_keys %}
+                    on {% for key in key_columns %}
                         points.{{ key }} = {{ part.name }}.{{ key }} and
                     {% endfor %} points.__at
                     >= {{ part.name }}.__at
@@ -179,7 +182,8 @@
     events, join_keys, event_timestamp, available_at, plan, changed_since
 ) %}
 
-    {% set keys = join_keys | join(", ") %}
+    {% set key_columns = feature_warehouse._quoted(join_keys) %}
+    {% set keys = key_columns | join(", ") %}
     {% set ranked = plan.features | selectattr("aggregate", "in", ["last", "last_n"]) | map(attribute="value") | unique | list %}
 
     with
@@ -207,7 +211,7 @@
 
         held as (
             select
-                {% for key in join_keys %} points.{{ key }}, {% endfor %}
+                {% for key in key_columns %} points.{{ key }}, {% endfor %}
                 points.__at,
                 points.__known_at,
                 events.__event_time
@@ -215,7 +219,7 @@
                 {% for value in ranked %}
                     ,
                     row_number() over (
-                        partition by {% for key in join_keys %} points.{{ key }}, {% endfor %} points.__at
+                        partition by {% for key in key_columns %} points.{{ key }}, {% endfor %} points.__at
                         order by
                             case when events.__event_time is null then 1 else 0 end,
                             events.__event_time desc,
@@ -225,7 +229,7 @@
                     ) as {{ value }}_rank,
                     row_number() over (
                         partition by
-                            {% for key in join_keys %} points.{{ key }}, {% endfor %}
+                            {% for key in key_columns %} points.{{ key }}, {% endfor %}
                             points.__at,
                             case when events.{{ value }} is null then 1 else 0 end
                         order by events.__event_time desc, events.__known_at desc, events.{{ value }} desc
@@ -234,7 +238,9 @@
             from points
             left join
                 events
-                on {% for key in join_keys %} points.{{ key }} = events.{{ key }} and {% endfor %} events.__counts_from
+                on {% for key in key_columns %}
+                    points.{{ key }} = events.{{ key }} and
+                {% endfor %} events.__counts_from
                 <= points.__at
                 and events.__event_time > points.__at - {{ feature_warehouse._interval(plan.windows[0]) }}
         ),
@@ -243,7 +249,8 @@
             select
                 {{ keys }},
                 {% for feature in plan.features %}
-                    {{ feature_warehouse._portable_rolling_result(feature) }} as {{ feature.name }},
+                    {{ feature_warehouse._portable_rolling_result(feature) }}
+                    as {{ feature_warehouse._quoted(feature.name) }},
                 {% endfor %}
                 __at as event_at,
                 __known_at as known_at
