@@ -17,7 +17,13 @@ from feature_warehouse.sql.nodes import Node
 
 FOLDER = Path(__file__).parents[1] / "corpus" / "sql"
 TABLES: dict[str, dict[str, str]] = yaml.safe_load((FOLDER / "tables.yml").read_text())
-SOURCES = {name: Node(columns=columns, closed=True) for name, columns in TABLES.items()}
+#: How well the sources are known: all their columns, some of them by their types, nothing.
+KNOWN: dict[str, dict[str, Node]] = {
+    "closed": {name: Node(columns=columns, closed=True) for name, columns in TABLES.items()},
+    "open": {name: Node(columns=columns) for name, columns in TABLES.items()},
+    "undeclared": {name: Node() for name in TABLES},
+}
+SOURCES = KNOWN["closed"]
 TIMES = ("event_at", "known_at")
 
 
@@ -46,8 +52,8 @@ class Side:
             features={feature: self.types.get(feature, "") for feature in features},
         )
 
-    def definitions(self) -> Definitions:
-        return Definitions(SOURCES | self.models)
+    def definitions(self, sources: str = "closed") -> Definitions:
+        return Definitions(KNOWN[sources] | self.models)
 
 
 @dataclass(frozen=True)
@@ -63,8 +69,9 @@ class Pair:
     def expected(self, feature: str) -> str:
         return self.labels.get(feature, self.label)
 
-    def judged(self) -> dict[str, str]:
-        changes = judge(self.old.definitions(), self.old.view, self.new.definitions(), self.new.view)
+    def judged(self, sources: str = "closed") -> dict[str, str]:
+        old, new = self.old.definitions(sources), self.new.definitions(sources)
+        changes = judge(old, self.old.view, new, self.new.view)
         return {change.feature: change.kind for change in changes}
 
 
@@ -148,6 +155,9 @@ def _value(column: str, kind: str, dice: random.Random) -> Any:
         "timestamptz": lambda: f"2013-01-0{dice.randint(1, 9)} {dice.choice(['00:00', '06:30', '23:15'])}:00+00",
         "timestamp": lambda: f"2013-01-0{dice.randint(1, 9)} {dice.choice(['00:00', '06:30', '23:15'])}:00",
         "date": lambda: f"2013-01-0{dice.randint(1, 9)}",
+        "interval": lambda: dice.choice(["1 day", "24 hours", "1 month", "30 days"]),
+        "struct(city varchar, zip varchar)": lambda: {"city": dice.choice(["a", "b", None]), "zip": dice.choice("ab")},
+        "map(varchar, integer)": lambda: dice.choice(["{a=1}", "{a=1, A=2}", "{}"]),
         "varchar[]": lambda: [dice.choice(["a", "b", "c", None]) for _ in range(dice.randint(0, 3))],
     }[kind]()
 

@@ -37,9 +37,6 @@ CHOICE = "choice of rows"
 #: Two operands in either order: the same value, also of floats.
 COMMUTATIVE = {"=", "<>", "same", "*", "+ of scalars"}
 
-#: NULL as soon as one operand is NULL, and without side effects.
-STRICT = {"=", "<>", "<", "<=", "+", "+ of scalars", "-", "*", "/", "//", "%", "negative", "||", "cast", "at time zone"}
-
 #: What is computed over rows, each at its own stage of a SELECT.
 LEVELS = {"aggregate", "window", "unnest"}
 
@@ -237,11 +234,11 @@ class Terms:
     def ref(self, instance: Instance, what: Term | str) -> Term:
         return self.make("ref", instance, what)
 
-    def lift(self, term: Term, instance: Instance, *, nullable: bool = False) -> Term:
+    def lift(self, term: Term, instance: Instance, strict: Callable[[Term], bool] | None = None) -> Term:
         """A term over an instance's input, seen from outside: computed from the columns that come out.
 
-        nullable: the instance may be missing (an outer join's other side), so only what is NULL for a row of NULLs may
-        be computed outside.
+        strict: where the instance may be missing (an outer join's other side), which terms are NULL as soon as one
+        operand is; only these may be computed outside.
         """
         done: dict[Term, Term] = {}
 
@@ -253,9 +250,9 @@ class Terms:
         def make(inner: Term) -> Term:
             if inner.op == "ref" or inner.op == "window" or not inner.pure or inner.queries:
                 return self.ref(instance, inner)
-            if not nullable:
+            if strict is None:
                 return self.rebuild(inner, change)
-            if inner.op in STRICT and not constant(inner):
+            if strict(inner) and not constant(inner):
                 return self.rebuild(inner, lambda arg: arg if constant(arg) else change(arg))
             return self.ref(instance, inner)
 

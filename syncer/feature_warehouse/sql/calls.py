@@ -65,9 +65,10 @@ class Calls(Expressions):
         values = []
         for argument in arguments:
             if isinstance(argument, exp.PropertyEQ):
-                values.append(
-                    self.make("named", lower(argument.this.name), self.expression(argument.expression, scope))
-                )
+                values.append(self.make("named", argument.this.name, self.expression(argument.expression, scope)))
+            elif isinstance(argument, exp.Star) and name == "count":
+                self._only(argument)
+                values.append(self.make("all columns"))
             elif isinstance(argument, (exp.Distinct, exp.Order, exp.Having, exp.Limit)):
                 raise Unclear(f"{argument.key} within {name}()")
             else:

@@ -11,10 +11,10 @@ from typing import Any
 from sqlglot import exp
 
 from feature_warehouse.sql.algebra import Arg, Term, Terms
-from feature_warehouse.sql.rewritings import NUMERIC, SCALARS, UNITS, Rewritings, alike, span_of
+from feature_warehouse.sql.rewritings import UNITS, Rewritings, alike, span_of
 from feature_warehouse.sql.scope import Relation, Scope, Source, column_of
 from feature_warehouse.sql.text import Unclear, lower, type_name
-from feature_warehouse.sql.types import type_of
+from feature_warehouse.sql.types import NUMERIC, SCALARS, literal, type_of
 
 _COMPARISONS: dict[type[exp.Expr], str] = {exp.EQ: "=", exp.NEQ: "<>", exp.LT: "<", exp.LTE: "<="}
 _MIRRORED: dict[type[exp.Expr], str] = {exp.GT: "<", exp.GTE: "<="}
@@ -134,7 +134,7 @@ class Expressions(ABC):
     def _read_add(self, node: exp.Add, scope: Scope) -> Term:
         one, two = self._both(node, scope)
         # of two lists + makes one, and their order counts
-        scalars = SCALARS & {type_of(one), type_of(two)} or any(t.op in NUMERIC for t in (one, two))
+        scalars = not SCALARS.isdisjoint((type_of(one), type_of(two))) or any(t.op in NUMERIC for t in (one, two))
         return self.make("+ of scalars" if scalars else "+", one, two)
 
     def _read_literal(self, node: exp.Literal, scope: Scope) -> Term:
@@ -207,9 +207,7 @@ class Expressions(ABC):
         if isinstance(to, exp.Interval) or not isinstance(to, exp.DataType):
             raise Unclear("a cast to what is no type")
         kind, value = type_name(to), self.expression(node.this, scope)
-        if type_of(value) == kind:
-            return value
-        return self.make("cast", kind, value)
+        return value if type_of(value) == kind and not literal(value) else self.make("cast", kind, value)
 
     def _read_trycast(self, node: exp.TryCast, scope: Scope) -> Term:
         self._only(node, "this", "to", "safe")
@@ -274,7 +272,7 @@ class Expressions(ABC):
         for one in node.expressions:
             if not isinstance(one, exp.PropertyEQ):
                 raise Unclear("a struct without names")
-            fields.append((lower(one.this.name), self.expression(one.expression, scope)))
+            fields.append((one.this.name, self.expression(one.expression, scope)))
         return self.make("struct", *fields)
 
     def _read_bracket(self, node: exp.Bracket, scope: Scope) -> Term:
@@ -289,17 +287,13 @@ class Expressions(ABC):
         self._only(node, "this", "expression")
         if not isinstance(node.expression, exp.Identifier):
             raise Unclear("a dot before what is no name")
-        return self.make("field", self.expression(node.this, scope), lower(node.expression.name))
+        return self._field(self.expression(node.this, scope), [node.expression.name])
 
     def _read_lambda(self, node: exp.Lambda, scope: Scope) -> Term:
         self._only(node, "this", "expressions", "colon")
         names = tuple(lower(one.name) for one in node.expressions)
         inner = replace(scope, variables=(*scope.variables, *names))
         return self.make("lambda", f"{len(names)}", self.expression(node.this, inner))
-
-    def _read_star(self, node: exp.Star, scope: Scope) -> Term:
-        self._only(node)
-        return self.make("all columns")
 
     # -- columns --------------------------------------------------------------
 
@@ -316,62 +310,68 @@ class Expressions(ABC):
         self._only(node, "this", "table", "db")
         if not isinstance(node.this, exp.Identifier):
             raise Unclear("a star that is no column")
-        parts = [lower(part.name) for part in node.parts]
+        parts = [part.name for part in node.parts]
         if len(parts) == 1:
             return self._read_identifier(node.this, scope)
-        variable = self._variable(parts[0], scope)
-        if variable is None:
-            at: Scope | None = scope
-            while at is not None:
-                for source in at.sources:
-                    if source.alias == parts[0]:
-                        found = self._of(source, parts[1])
-                        if found is None:
-                            raise Unclear(f"{parts[0]} has no column {parts[1]}")
-                        return self._field(found, parts[2:])
-                at = at.outer
-        return self._field(variable or self._column(parts[0], scope), parts[1:])
+        first, second = map(lower, parts[:2])
+        variable = self._variable(first, scope)
+        at: Scope | None = None if variable else scope
+        while at is not None:
+            for source in at.sources:
+                if source.alias == first:
+                    found = self._of(source, second)
+                    if found is None:
+                        raise Unclear(f"{first} has no column {second}")
+                    return self._field(found, parts[2:])
+            if len(parts) > 2 and any(source.alias == second for source in at.sources):
+                raise Unclear(f"{first}.{second} may be a relation, or a field of a struct")
+            at = at.outer
+        return self._field(variable or self._column(first, scope), parts[1:])
 
     def _field(self, struct: Term, names: list[str]) -> Term:
-        for name in names:
+        for name in names:  # in the letters that were written: it may be the key of a map
             struct = self.make("field", struct, name)
         return struct
 
     def _of(self, source: Source, name: str) -> Term | None:
         if name in source.columns:
             return source.columns[name]
-        if source.rest is not None and name not in source.hidden:
-            return column_of(source.rest, name, self.terms)
-        return None
+        if source.rest is None or name in source.hidden:
+            return None
+        if name == "rowid":
+            raise Unclear("rowid is where a row happens to be stored")
+        return column_of(source.rest, name, self.terms)
 
     def _column(self, name: str, scope: Scope) -> Term:
-        """A name without a relation: a column first, then another column's alias, then the outer query's."""
+        found = self._meant(name, scope)
+        if not found:
+            raise Unclear(f"there is no column {name}")
+        # where a source's columns are not known, the first of these that exists
+        return found[0] if len(found) == 1 else self.make("shadowed", *found)
+
+    def _meant(self, name: str, scope: Scope) -> list[Term]:
+        """What a name without a relation may mean: a column first, then another column's alias, then the outer
+        query's. A relation's own name would be its whole row, of which no columns are told apart."""
+        found = self._shown(name, scope)
+        if any(name in source.columns for source in scope.sources) or name in scope.shared:
+            return found
+        if any(source.alias == name for source in scope.sources):
+            raise Unclear(f"{name} may be a whole row of {name}")
+        if name in scope.aliases:
+            return [*found, scope.aliases[name]]
+        return [*found, *self._meant(name, scope.outer)] if scope.outer is not None else found
+
+    def _shown(self, name: str, scope: Scope) -> list[Term]:
+        """The column of that name among those of the relations; none where there is none."""
         if name in scope.shared:
-            return scope.shared[name]
+            return [scope.shared[name]]
         known = [source.columns[name] for source in scope.sources if name in source.columns]
         if len(known) > 1:
             raise Unclear(f"{name} is a column of several relations")
-        if known:
-            return known[0]
-        candidates = [
-            column_of(source.rest, name, self.terms)
-            for source in scope.sources
-            if source.rest is not None and name not in source.hidden
-        ]
-        if len(candidates) > 1:
+        found = known or [term for source in scope.sources if (term := self._of(source, name)) is not None]
+        if len(found) > 1:
             raise Unclear(f"whose column {name} is cannot be told: the columns of the sources are not known")
-        if name in scope.aliases:
-            candidates.append(scope.aliases[name])
-        elif scope.outer is not None:
-            try:
-                candidates.append(self._column(name, scope.outer))
-            except Unclear:
-                if not candidates:
-                    raise
-        if not candidates:
-            raise Unclear(f"there is no column {name}")
-        # where a source's columns are not known, the first of these that exists
-        return candidates[0] if len(candidates) == 1 else self.make("shadowed", *candidates)
+        return found
 
 
 def parts_of(value: Any) -> list[exp.Expr]:

@@ -14,6 +14,7 @@ from feature_warehouse.sql.calls import Calls
 from feature_warehouse.sql.rewritings import conjuncts
 from feature_warehouse.sql.scope import Names, Relation, Scope, Source
 from feature_warehouse.sql.text import Unclear, lower
+from feature_warehouse.sql.types import by_equality, strict
 
 #: Of a query in parentheses, beside itself.
 MODIFIERS = ("order", "limit", "offset")
@@ -69,7 +70,7 @@ class Joins(Calls):
     def _joined(self, block: Block, table: exp.Expr, scope: Scope) -> Block:
         """The block with one more factor."""
         relation, alias = self._relation(table, scope)
-        scope.sources.append(Source(alias, relation.columns, relation.rest, relation.hidden))
+        scope.sources.append(Source(alias, relation.columns, relation.rest, relation.hidden, relation.after))
         return Block(
             block.factors + relation.block.factors,
             block.attachments + relation.block.attachments,
@@ -89,14 +90,18 @@ class Joins(Calls):
         if words in ("right", "full") and relation.block.uses & set(block.instances()):
             raise Unclear(f"a lateral {words} join")
         if words in ("semi", "anti"):
-            inner = Scope(scope.names, scope, [Source(alias, relation.columns, relation.rest, relation.hidden)])
+            inner = Scope(
+                scope.names, scope, [Source(alias, relation.columns, relation.rest, relation.hidden, relation.after)]
+            )
             both = replace(scope, sources=[*scope.sources, *inner.sources], aliases={}, shared=dict(scope.shared))
             conditions = [self.expression(on, both)] if on is not None else self._using(using, both, "inner")
             found = self._exists(self._with(relation.block, conditions))
             return block.where([found if words == "semi" else self.rewrite.negation(found)])
         if words in ("left", "asof", "asof left"):
             right = Instance(Content("sub", (relation.block,), place=self.place))
-            scope.sources.append(self._outside(Source(alias, relation.columns, relation.rest, relation.hidden), right))
+            scope.sources.append(
+                self._outside(Source(alias, relation.columns, relation.rest, relation.hidden, relation.after), right)
+            )
             conditions = [self.expression(on, scope)] if on is not None else self._using(using, scope, words)
             parts = [self.terms.bare(part, right) for term in conditions for part in conjuncts(term)]
             if words == "left":  # what only the right side decides may as well be decided before
@@ -108,8 +113,8 @@ class Joins(Calls):
         if words == "right":
             left = Instance(Content("sub", (block,)))
             scope.sources = [self._outside(source, left) for source in scope.sources]
-            scope.shared = {name: self.terms.lift(term, left, nullable=True) for name, term in scope.shared.items()}
-            scope.sources.append(Source(alias, relation.columns, relation.rest, relation.hidden))
+            scope.shared = {name: self.terms.lift(term, left, strict) for name, term in scope.shared.items()}
+            scope.sources.append(Source(alias, relation.columns, relation.rest, relation.hidden, relation.after))
             conditions = [self.expression(on, scope)] if on is not None else self._using(using, scope, "right")
             parts = [self.terms.bare(part, left) for term in conditions for part in conjuncts(term)]
             alone = [part for part in parts if part.pure and not part.queries and _only_of(part, left)]
@@ -122,7 +127,9 @@ class Joins(Calls):
             scope.sources = [self._outside(source, left) for source in scope.sources]
             if scope.shared:
                 raise Unclear("a full join after using")
-            scope.sources.append(self._outside(Source(alias, relation.columns, relation.rest, relation.hidden), right))
+            scope.sources.append(
+                self._outside(Source(alias, relation.columns, relation.rest, relation.hidden, relation.after), right)
+            )
             conditions = [self.expression(on, scope)] if on is not None else self._using(using, scope, "full")
             parts = [
                 self.terms.bare(self.terms.bare(part, right), left) for term in conditions for part in conjuncts(term)
@@ -134,16 +141,20 @@ class Joins(Calls):
         raise Unclear(f"{words} join is not understood")
 
     def _outside(self, source: Source, instance: Instance, *, nullable: bool = True) -> Source:
-        columns = {name: self.terms.lift(t, instance, nullable=nullable) for name, t in source.columns.items()}
+        missing = strict if nullable else None
+        columns = {name: self.terms.lift(term, instance, missing) for name, term in source.columns.items()}
         rest = self.terms.ref(instance, source.rest) if source.rest else None
-        return Source(source.alias, columns, rest, source.hidden, source.merged)
+        return Source(source.alias, columns, rest, source.hidden, source.after, source.merged)
 
     def _using(self, names: list[str], scope: Scope, kind: str) -> list[Term]:
         conditions = []
         *before, right = scope.sources
         for name in names:
-            one = scope.shared.get(name) or self._column(name, replace(scope, sources=before, outer=None, aliases={}))
-            other = self._column(name, replace(scope, sources=[right], outer=None, aliases={}, shared={}))
+            found = self._shown(name, replace(scope, sources=before))
+            others = self._shown(name, replace(scope, sources=[right], shared={}))
+            if not found or not others:
+                raise Unclear(f"there is no column {name}")
+            [one], [other] = found, others
             conditions.append(self.make("=", one, other))
             if kind == "full":
                 scope.shared[name] = self.make("coalesce", one, other)
@@ -263,6 +274,7 @@ class Joins(Calls):
                 if (
                     content.kind == "group"
                     and content.terms
+                    and by_equality(condition)
                     and all(ref.args[0] is group and ref.args[1] in content.terms for ref in condition.refs)
                 ):
                     inner = content.blocks[0].where([self.terms.unlift(condition, group)])
@@ -290,7 +302,7 @@ class Joins(Calls):
             if (
                 factor.content.kind != "group"
                 or not keys
-                or any(condition.queries for condition in block.conditions)
+                or not all(by_equality(condition) and not condition.queries for condition in block.conditions)
                 or any(ref.args[0] is factor and ref.args[1] not in keys for ref in refs)
             ):
                 break
@@ -350,7 +362,7 @@ class Joins(Calls):
         whole = Instance(Content(kind, (relation.block,), terms, texts, place=self.place))
         columns = {name: self.terms.lift(term, whole) for name, term in relation.columns.items()}
         rest = self.terms.ref(whole, relation.rest) if relation.rest else None
-        return Relation(Block((whole,)), columns, rest, relation.hidden)
+        return Relation(Block((whole,)), columns, rest, relation.hidden, relation.after)
 
     def _renamed(self, relation: Relation, columns: tuple[str, ...]) -> Relation:
         if not columns:

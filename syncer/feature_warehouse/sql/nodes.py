@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from feature_warehouse.sql.algebra import Block, Content, Instance, Terms
+from feature_warehouse.sql.algebra import Arg, Block, Content, Instance, Terms
 from feature_warehouse.sql.queries import Builder
 from feature_warehouse.sql.scope import Names, Relation, Scope
 from feature_warehouse.sql.text import Unclear, canonical_type, lower, parse, words_of
@@ -122,13 +122,16 @@ class Reader:
             if other not in self._reading and (node.reads is not None or any(other in lower(text) for text in texts))
         ]
         self.reads[name] = inputs
-        blocks, columns = [], []
+        blocks: list[Block] = []
+        columns: list[Arg] = []
         for other in inputs:
             relation = self.use(self.relation(other))
             blocks.append(relation.block)
-            names = tuple(sorted(relation.columns))
-            rest = (relation.rest,) if relation.rest else ()
-            columns.append((other, *names, *(relation.columns[column] for column in names), *rest))
+            # a star may stand for them: by their order, too
+            rest: tuple[Arg, ...] = ()
+            if relation.rest:
+                rest = (f"after {relation.after}", *sorted(relation.hidden), relation.rest)
+            columns.append((other, *relation.columns, *relation.columns.values(), *rest))
         whole = Instance(Content("text", tuple(blocks), tuple(columns), (name, *texts, *how)))
         self._relations[name] = Relation(Block((whole,)), {}, self.terms.ref(whole, "*"))
         return self._relations[name]
@@ -136,4 +139,4 @@ class Reader:
     def use(self, relation: Relation) -> Relation:
         block, terms = self.terms.copy(relation.block, relation.terms())
         columns = dict(zip(relation.columns, terms, strict=False))
-        return Relation(block, columns, terms[-1] if relation.rest else None, relation.hidden)
+        return Relation(block, columns, terms[-1] if relation.rest else None, relation.hidden, relation.after)

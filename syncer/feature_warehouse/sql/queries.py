@@ -129,11 +129,11 @@ class Builder(Joins):
         for window in query.args.get("windows") or ():
             scope.windows[lower(window.name)] = window
         block = self._from(query, scope)
-        items, rest, hidden = self._items(query, scope)
+        items, rest, hidden, after = self._items(query, scope)
         if len([name for name, _ in items]) == 0 and rest is None:
             raise Unclear("a select of nothing")
         block, items = self._unnested(block, items, query)
-        order = self._order(query, scope, items) if query.args.get("order") else ()
+        order = self._order(query, scope, items, rest) if query.args.get("order") else ()
         where = query.args.get("where")
         if where:
             self._only(where, "this")
@@ -153,8 +153,8 @@ class Builder(Joins):
                 block, rest, [stages[0], stages[2], stages[3]]
             )
         block = self._with(block, stages[2])
-        items = [(name, term) for (name, _), term in zip(items, stages[0], strict=True)]
-        relation = Relation(block, _named(items, rest, hidden, self.terms), rest, hidden)
+        items = [(name, self.rewrite.column(term)) for (name, _), term in zip(items, stages[0], strict=True)]
+        relation = Relation(block, _named(items, rest, hidden, self.terms), rest, hidden, after)
         order = tuple((term, *how) for term, (_, *how) in zip(stages[3], order, strict=True))
 
         distinct = query.args.get("distinct")
@@ -174,7 +174,7 @@ class Builder(Joins):
             block.factors == (f,) and f.content.kind == "window" for f in block.factors[:1]
         ):
             raise Unclear("distinct on over groups or windows")
-        keys_on = [self._position(key, items) or self.expression(key, scope) for key in parts_of(on)]
+        keys_on = [self._position(key, items, rest) or self.expression(key, scope) for key in parts_of(on)]
         if any(op in key.computes for key in keys_on for op in ("aggregate", "window")) or not all(
             k.pure for k in keys_on
         ):
@@ -182,10 +182,14 @@ class Builder(Joins):
         one = self._whole(relation, "distinct on", _ordering(order), ("any order", *keys_on))
         return self._limited(one, query, (), scope)
 
-    def _items(self, query: exp.Select, scope: Scope) -> tuple[list[tuple[str, Term]], Term | None, frozenset[str]]:
+    def _items(
+        self, query: exp.Select, scope: Scope
+    ) -> tuple[list[tuple[str, Term]], Term | None, frozenset[str], int]:
+        """The named columns; what a star stands for, the names it does not, and how many columns stand before it."""
         items: list[tuple[str, Term]] = []
         rest: Term | None = None
         hidden: frozenset[str] = frozenset()
+        after = 0
         for number, item in enumerate(query.expressions):
             star = item if isinstance(item, exp.Star) else None
             table = None
@@ -193,11 +197,11 @@ class Builder(Joins):
                 self._only(item, "this", "table")
                 star, table = item.this, lower(item.table)
             if star is not None:
-                found, more, hides = self._star(star, table, scope)
+                found, more, hides, before = self._star(star, table, scope)
                 if more is not None:
                     if rest is not None:
                         raise Unclear("two stars over columns that are not known")
-                    rest, hidden = more, hides | {name for name, _ in items}
+                    rest, hidden, after = more, hides | {name for name, _ in items}, len(items) + before
                 items += found
                 continue
             if isinstance(item, exp.Alias):
@@ -213,11 +217,11 @@ class Builder(Joins):
             items.append((name, term))
             if isinstance(item, exp.Alias):
                 scope.aliases.setdefault(name, term)
-        return items, rest, hidden
+        return items, rest, hidden, after
 
     def _star(
         self, star: exp.Star, table: str | None, scope: Scope
-    ) -> tuple[list[tuple[str, Term]], Term | None, frozenset[str]]:
+    ) -> tuple[list[tuple[str, Term]], Term | None, frozenset[str], int]:
         self._only(star, "except_", "replace", "rename")
         excluded = {lower(name.name) for name in parts_of(star.args.get("except_"))}
         replaced = {lower(one.alias): one.this for one in parts_of(star.args.get("replace"))}
@@ -229,12 +233,15 @@ class Builder(Joins):
         items: list[tuple[str, Term]] = []
         rest: Term | None = None
         hidden: set[str] = set()
+        after = 0
         shown: set[str] = set()
         sources = [source for source in scope.sources if table is None or source.alias == table]
         if not sources:
             raise Unclear(f"there is no {table or 'relation'} to select all from")
         for source in sources:
-            for name, term in source.columns.items():
+            for place, (name, term) in enumerate(source.columns.items()):
+                if source.rest is not None and place <= source.after:
+                    after = len(items)
                 if table is None and name in source.merged:
                     continue
                 if table is None and name in scope.shared and name not in shown:
@@ -249,8 +256,9 @@ class Builder(Joins):
                 if rest is not None or replaced or renamed or scope.shared:
                     raise Unclear("a star over columns that are not known")
                 rest = source.rest
+                after = len(items) if source.after >= len(source.columns) else after
                 hidden = set(source.hidden) | excluded
-        return items, rest, frozenset(hidden)
+        return items, rest, frozenset(hidden), after
 
     def _unnested(
         self, block: Block, items: list[tuple[str, Term]], query: exp.Select
@@ -280,10 +288,12 @@ class Builder(Joins):
 
     # -- groups, windows, order -----------------------------------------------
 
-    def _position(self, node: exp.Expr, items: list[tuple[str, Term]]) -> Term | None:
+    def _position(self, node: exp.Expr, items: list[tuple[str, Term]], rest: Term | None) -> Term | None:
         if isinstance(node, exp.Literal) and not node.is_string:
+            if rest is not None:
+                raise Unclear("a position among columns that are not known")
             position = int(node.name) if node.name.isdigit() else 0
-            if not 1 <= position <= len(items) or any(name == "*" for name, _ in items):
+            if not 1 <= position <= len(items):
                 raise Unclear(f"there is no column {node.name}")
             return items[position - 1][1]
         return None
@@ -300,7 +310,7 @@ class Builder(Joins):
         sets: list[tuple[Term, ...]] | None = None
 
         def key(node: exp.Expr) -> Term:
-            return self._position(node, items) or self.expression(node, scope)
+            return self._position(node, items, None) or self.expression(node, scope)
 
         if group is not None:
             self._only(group, "expressions", "all")
@@ -384,7 +394,9 @@ class Builder(Joins):
         wrapped = [[wrap(term) for term in stage] for stage in changed]
         return Block((rows,)), self.terms.ref(rows, rest) if rest else None, wrapped
 
-    def _order(self, query: exp.Expr, scope: Scope, items: list[tuple[str, Term]]) -> tuple[tuple[Any, ...], ...]:
+    def _order(
+        self, query: exp.Expr, scope: Scope, items: list[tuple[str, Term]], rest: Term | None
+    ) -> tuple[tuple[Any, ...], ...]:
         order = query.args["order"]
         self._only(order, "expressions")
         found: list[tuple[Any, ...]] = []
@@ -394,9 +406,11 @@ class Builder(Joins):
             if isinstance(term, exp.Column) and not term.table and lower(term.name) in named:
                 found.append((named[lower(term.name)], *how))
             elif isinstance(term, (exp.Var, exp.Column)) and lower(term.name) == "all":
+                if rest is not None:
+                    raise Unclear("an order by columns that are not known")
                 found += [(value, *how) for _, value in items]
             else:
-                found.append((self._position(term, items) or self.expression(term, scope), *how))
+                found.append((self._position(term, items, rest) or self.expression(term, scope), *how))
         return tuple(found)
 
     def _ordered(self, relation: Relation, query: exp.Expr, scope: Scope) -> Relation:
@@ -411,7 +425,7 @@ class Builder(Joins):
             if relation.rest:
                 raise Unclear("an order over columns that are not known")
             own = replace(scope, sources=[Source("", relation.columns)], aliases={}, shared={})
-            order = self._order(query, own, list(relation.columns.items()))
+            order = self._order(query, own, list(relation.columns.items()), None)
         return self._limited(relation, query, order, scope)
 
     def _limited(

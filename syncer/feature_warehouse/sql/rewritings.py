@@ -1,6 +1,7 @@
 """The spellings of one value to one term, and nothing else: each rewriting is exact in three-valued logic.
 
-Knows terms, no SQL. ``docs/reference/change-classes.md`` lists the rewritings.
+Knows terms, no SQL. What a rewriting needs to know of its operands it asks ``types``, and where that is not certain the
+term stays as it was written. ``docs/reference/change-classes.md`` lists the rewritings.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from feature_warehouse.sql.algebra import ORDER, PHYSICAL, Arg, Term, Terms, constant
+from feature_warehouse.sql.algebra import ORDER, PHYSICAL, Arg, Term, Terms
 from feature_warehouse.sql.functions import (
     CURRENT_TIME,
     NULL_SKIPPING,
@@ -18,7 +19,7 @@ from feature_warehouse.sql.functions import (
     PURE,
 )
 from feature_warehouse.sql.text import lower
-from feature_warehouse.sql.types import type_of
+from feature_warehouse.sql.types import branches, chosen_alike, chosen_type, literal, never_null, type_of
 
 #: Aggregates that pass over rows without a value, so that CASE without ELSE is a filter.
 _FILTERED = NULL_SKIPPING | {"count"}
@@ -30,8 +31,8 @@ UNITS = {
 }  # fmt: skip
 
 
-#: Types whose equal values are the same value; of doubles, 0.0 and -0.0 are equal.
-_OF_ONE_FORM = [{kind} for kind in ("bigint", "integer", "date", "timestamp", "timestamptz")]
+#: Types of which the greatest of equal values is any of them; of doubles, 0.0 and -0.0 are equal.
+_ORDERLESS = [{kind} for kind in ("bigint", "integer", "date", "timestamp", "timestamptz")]
 
 
 class Rewritings:
@@ -79,20 +80,35 @@ class Rewritings:
                 [inner] = condition.children()
                 if inner.op == "is null" and inner.args[0] is value and value.pure:
                     return self.coalesce([value, default])
-        if default.op == "case" and type_of(default) is not None:  # case a then b else case c then d end end
-            return self.make("case", *parts, *default.args)
+        if default.op == "case" and chosen_alike(default, [*parts[1::2], *branches(default)]):
+            parts, default = [*parts, *default.children()[:-1]], default.children()[-1]
         return self.make("case", *parts, default)
 
     def coalesce(self, values: Iterable[Term]) -> Term:
+        given = list(values)
+        flattened = [one for value in given for one in (value.children() if value.op == "coalesce" else [value])]
         found: list[Term] = []
-        for value in values:  # of one type, so that no value is cast on the way
-            found += value.children() if value.op == "coalesce" and type_of(value) is not None else [value]
+        for value in given:
+            found += value.children() if value.op == "coalesce" and chosen_alike(value, flattened) else [value]
+        if chosen_type(found) is not None:  # what is never chosen decides about no type
+            kept = [value for value in found if value.op != "null"]
+            end = next((i + 1 for i, value in enumerate(kept) if never_null(value)), len(kept))
+            shorter = kept[:end] or found[:1]
+            if chosen_type(shorter) == chosen_type(found) and not (len(shorter) == 1 and literal(shorter[0])):
+                found = shorter
         return self.make("coalesce", *found) if len(found) > 1 else found[0]
+
+    def column(self, term: Term) -> Term:
+        """What is read of a column: a literal that has become one has a type like any other."""
+        if not literal(term) or term.op == "null":
+            return term
+        type_ = type_of(term)
+        return self.make("cast", type_, term) if type_ else self.make("typed", term)
 
     def call(self, name: str, values: tuple[Term, ...]) -> Term:
         if name == "coalesce" and values:
             return self.coalesce(values)
-        if name == "nullif" and len(values) == 2 and values[0].pure:
+        if name == "nullif" and len(values) == 2 and values[0].pure and not literal(values[0]):
             return self.case([self.make("=", *values), self.make("null")], values[0])
         if name == "if" and len(values) == 3:
             return self.case(list(values[:2]), values[2])
@@ -103,7 +119,7 @@ class Rewritings:
             return self.make("call", "date_part", (self.make("text", name), values[0]))
         if name == "timezone" and len(values) == 2:
             return self.make("at time zone", values[1], values[0])
-        if name in ("greatest", "least") and {type_of(value) for value in values} in _OF_ONE_FORM:
+        if name in ("greatest", "least") and {type_of(value) for value in values} in _ORDERLESS:
             return self.make("call", name, ("any order", *values))
         if name == "list_value":
             return self.make("call", name, values)
@@ -129,26 +145,22 @@ class Rewritings:
         """window: of an aggregate with OVER, its parts."""
         filters = list(conjuncts(kept)) if kept is not None else []
         if name == "count" and not distinct and len(values) <= 1:
-            value = values[0] if values else self.make("all columns")
-            if value.op == "all columns" or value.op in ("number", "text", "true", "false"):
-                values = []
-            elif value.op == "case" and len(value.args) == 3 and value.children() and _last(value).op == "null":
-                condition, counted, _ = value.children()
-                filters += list(conjuncts(condition))
-                if not (constant(counted) and counted.op != "null"):
-                    filters.append(self.negation(self.make("is null", counted)))
-                values = []
-            else:
-                filters.append(self.negation(self.make("is null", value)))
-                values = []
+            for value in values:
+                if value.op == "case" and len(value.args) == 3 and _last(value).op == "null":
+                    condition, value, _ = value.children()
+                    filters += list(conjuncts(condition))
+                if not (value.op == "all columns" or never_null(value)):
+                    filters.append(self.negation(self.make("is null", value)))
+            values = []
         elif name in _FILTERED and len(values) == 1 and not distinct:
             value = values[0]
             if value.op == "case" and len(value.args) == 3 and _last(value).op == "null":
                 condition, counted, _ = value.children()
                 filters += list(conjuncts(condition))
                 values = [counted]
-        if name == "count_if" and len(values) == 1 and not distinct and not filters:
-            pass  # its type differs from count's
+        if name in NULL_SKIPPING and len(values) == 1:  # it passes over these rows anyway
+            missing = self.negation(self.make("is null", values[0]))
+            filters = [condition for condition in filters if condition is not missing]
         parts: list[Arg] = [name, tuple(values)] if op == "aggregate" else [name, tuple(values), *window]
         if distinct:
             parts.append("distinct")
@@ -181,20 +193,22 @@ def _last(term: Term) -> Term:
 
 def alike(one: Term, two: Term) -> bool:
     """Whether a comparison with both at once casts like one with each: literals of one kind, or of one type."""
-    kinds = [
-        ("number", "." in str(t.args[0]) or "e" in str(t.args[0]))
-        if t.op == "number"
-        else t.op
-        if t.op == "text"
-        else None
-        for t in (one, two)
-    ]
-    if None not in kinds:
-        return kinds[0] == kinds[1]
-    if kinds == [None, None]:
-        types = {type_of(one), type_of(two)}
-        return len(types) == 1 or None in types
-    return False
+    kinds = {_kind(one), _kind(two)}
+    return len(kinds) == 1 and None not in kinds
+
+
+_DECIMAL = re.compile(r"\d{1,9}\.(\d{1,9})")
+
+
+def _kind(term: Term) -> str | None:
+    if not literal(term):
+        return type_of(term)
+    if term.op == "negative":
+        return _kind(term.children()[0])
+    if term.op == "number":
+        decimal = _DECIMAL.fullmatch(str(term.args[0]))
+        return f"a decimal of {len(decimal[1])} digits" if decimal else type_of(term) and "a number"
+    return f"a {term.op}" if term.op == "text" else None
 
 
 _SPAN = re.compile(r"\s*([+-]?\d+)\s*([a-z]+)\s*")
@@ -214,12 +228,3 @@ def span_of(text: str) -> tuple[str, ...] | None:
         total = [sum_ + int(found[1]) * one for sum_, one in zip(total, UNITS[unit], strict=True)]
         at = found.end()
     return tuple(map(str, total)) if at else None
-
-
-#: Types of which + does not make a list.
-SCALARS = {
-    "tinyint", "smallint", "integer", "bigint", "hugeint", "utinyint", "usmallint", "uinteger", "ubigint", "float",
-    "double", "date", "time", "timestamp", "timestamptz", "interval",
-}  # fmt: skip
-
-NUMERIC = {"number", "interval", "interval of", "negative", "*", "/", "//", "%", "-", "+ of scalars"}

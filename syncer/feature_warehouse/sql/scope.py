@@ -12,12 +12,14 @@ from feature_warehouse.sql.text import lower
 
 @dataclass(eq=False)
 class Relation:
-    """Rows with named columns. ``rest``: every other name is a column of it, ref(..., '*'), except those in hidden."""
+    """Rows with named columns. ``rest``: every other name is a column of it, ref(..., '*'), except those in hidden;
+    after: how many of the named columns stand before these."""
 
     block: Block
     columns: dict[str, Term]
     rest: Term | None = None
     hidden: frozenset[str] = frozenset()
+    after: int = 0
 
     def has(self, name: str) -> bool:
         return lower(name) in self.columns or (self.rest is not None and lower(name) not in self.hidden)
@@ -43,6 +45,7 @@ class Source:
     columns: dict[str, Term]
     rest: Term | None = None
     hidden: frozenset[str] = frozenset()
+    after: int = 0
     merged: set[str] = field(default_factory=set)  # columns that USING shows once, on the other side
 
 

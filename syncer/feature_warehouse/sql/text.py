@@ -124,18 +124,21 @@ def tokens_of(text: str) -> list[Token]:
 
 def words_of(text: str) -> str:
     """The text without comments, line breaks and letter case outside of quotes: what is compared of SQL that is not
-    understood. Where it cannot even be split into words, the text as it is."""
+    understood. Names of fields keep their letters. Where it cannot even be split into words, the text as it is."""
     try:
         tokens = tokens_of(text)
     except Unclear:
         return text
-    return " ".join(
-        text[token.start : token.end + 1]
-        if token.token_type in (TokenType.STRING, TokenType.IDENTIFIER, *_ODD_STRINGS)
-        else lower(text[token.start : token.end + 1])
-        for token in tokens
-    )
+    found = []
+    for before, token, after in zip([None, *tokens], tokens, [*tokens[1:], None], strict=False):
+        word = text[token.start : token.end + 1]
+        field = (before and before.token_type == TokenType.DOT) or (after and after.token_type in _NAMING)
+        found.append(word if field or token.token_type in (*_QUOTED, *_ODD_STRINGS) else lower(word))
+    return " ".join(found)
 
+
+#: After the name of a field: {a: 1}, struct_pack(a := 1).
+_NAMING = (TokenType.COLON, TokenType.COLON_EQ)
 
 _ODD_STRINGS = (
     TokenType.HEREDOC_STRING, TokenType.BYTE_STRING, TokenType.HEX_STRING, TokenType.NATIONAL_STRING,

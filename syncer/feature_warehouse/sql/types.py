@@ -1,6 +1,11 @@
-"""The types that DuckDB gives to the values of terms, where they are certain."""
+"""What is certain of a term's values in DuckDB: their type, whether they can be NULL, what equal ones have in common.
+
+These are the side conditions of rewritings. Where a type is needed and not known, the answer is no.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from feature_warehouse.sql.algebra import Arg, Instance, Term, flat
 from feature_warehouse.sql.functions import RESULT_TYPES, SAME_TYPE
@@ -8,6 +13,21 @@ from feature_warehouse.sql.functions import RESULT_TYPES, SAME_TYPE
 INTEGERS = {"tinyint", "smallint", "integer", "bigint"}
 FLOATS = {"double", "float"}
 INSTANTS = {"timestamp", "timestamptz"}
+
+#: Types whose equal values are the same value. 0.0 and -0.0 are equal and not the same, as are '1 month' and '30 days'.
+_OF_ONE_FORM = INTEGERS | INSTANTS | {"date", "boolean", "varchar", "hugeint", "uuid", "blob"}
+
+#: Types of values without parts.
+SCALARS = INTEGERS | FLOATS | INSTANTS | {
+    "hugeint", "utinyint", "usmallint", "uinteger", "ubigint", "date", "time", "interval",
+}  # fmt: skip
+
+#: Operators of which a list is no operand.
+NUMERIC = {"number", "interval", "interval of", "negative", "*", "/", "//", "%", "-", "+ of scalars"}
+
+_STRICT = {"=", "<>", "<", "<=", "+ of scalars", "-", "*", "/", "//", "%", "negative", "cast", "at time zone"}
+
+_COMPARISONS = {"=", "<>", "<", "<=", "same", "is null", "between", "in"}
 
 _WHOLE_PARTS = set("year quarter month week day dow isodow doy hour minute second".split())
 
@@ -55,17 +75,7 @@ def _type(term: Term) -> str | None:
             return "double"
         return "double" if name == "avg" and (_types(term.args[1]) or {""}) <= INTEGERS else None
     if term.op in ("case", "coalesce", "pick"):
-        values = term.args if term.op != "case" else (*term.args[1::2], *term.args[-1:])
-        if all(isinstance(value, Term) and value.op in ("number", "null") for value in values):
-            whole = all(isinstance(v, Term) and (v.op == "null" or _type(v) == "integer") for v in values)
-            return "integer" if whole else None
-        found = {type_of(value) for value in values if isinstance(value, Term) and value.op not in ("null", "number")}
-        numbers = [v for v in values if isinstance(v, Term) and v.op == "number"]
-        if len(found) != 1 or (numbers and not found <= {"integer", "bigint", "double"}):
-            return None
-        if any(type_of(number) != "integer" for number in numbers) and found != {"double"}:
-            return None
-        return found.pop()
+        return chosen_type(branches(term) if term.op == "case" else term.children())
     if term.op in ("+", "+ of scalars", "-", "*", "/", "//", "%"):
         return _arithmetic(term)
     if term.op == "||":
@@ -76,6 +86,20 @@ def _type(term: Term) -> str | None:
     if term.op == "at time zone":
         return {"timestamp": "timestamptz", "timestamptz": "timestamp"}.get(type_of(term.args[0]) or "")  # type: ignore[arg-type]
     return None
+
+
+def chosen_type(values: Iterable[Term]) -> str | None:
+    """The type of what chooses one of these values."""
+    found = [value for value in values if value.op != "null"]
+    numbers = {type_of(value) for value in found if value.op == "number"}
+    types = {type_of(value) for value in found if value.op != "number"}
+    if not types:
+        return "integer" if numbers <= {"integer"} else None
+    if len(types) != 1 or (numbers and not types <= {"integer", "bigint", "double"}):
+        return None
+    if numbers - {"integer"} and types != {"double"}:
+        return None
+    return types.pop()
 
 
 def _types(args: Arg) -> set[str] | None:
@@ -113,3 +137,83 @@ def _arithmetic(term: Term) -> str | None:
     if term.op == "*" and "interval" in (one, two) and {one, two} <= INTEGERS | {"interval"}:
         return "interval"
     return None
+
+
+# -- literals, NULLs, equality -------------------------------------------------
+
+
+def literal(term: Term) -> bool:
+    """Whether a term has no type of its own, but takes one from what it meets: 1 beside a smallint is a smallint."""
+    return term.op in ("number", "text", "null") or (term.op == "negative" and all(map(literal, term.children())))
+
+
+def chosen_alike(inner: Term, values: Iterable[Term]) -> bool:
+    """Whether ``inner``, which chooses a value, may as well leave the choice to what it is chosen by, from all
+    ``values``: no value is cast on the way to the type of some, and then to that of all."""
+    own = branches(inner) if inner.op == "case" else inner.children()
+    types = {type_of(value) for value in own if value.op != "null"}
+    if len(types) == 1 and None not in types and not any(literal(value) for value in own if value.op != "null"):
+        return True
+    type_ = type_of(inner)
+    return type_ is not None and type_ == chosen_type(values)
+
+
+def strict(term: Term) -> bool:
+    """Whether a term is NULL as soon as one operand is. ``NULL + ['x']`` and ``NULL || ['x']`` are ['x']."""
+    return term.op in _STRICT or (term.op == "||" and _joins_text(term))
+
+
+def _joins_text(term: Term) -> bool:
+    return any(
+        (part.op == "text" or type_of(part) in SCALARS | {"varchar", "boolean", "uuid"})
+        or (part.op == "||" and _joins_text(part))
+        for part in term.children()
+    )
+
+
+_NEVER_NULL = {"number", "text", "true", "false", "interval", "is null", "same", "exists", "struct"}
+
+
+def never_null(term: Term) -> bool:
+    """Whether a term has a value in each row."""
+    if term.op in _NEVER_NULL:
+        return True
+    if term.op in ("and", "or", "not", "=", "<>", "<", "<="):
+        return all(map(never_null, term.children()))
+    if term.op == "case":
+        return all(never_null(value) for value in branches(term))
+    if term.op == "coalesce":
+        return any(map(never_null, term.children()))
+    if term.op == "pick":
+        return all(map(never_null, term.children()))
+    if term.op in ("cast", "typed", "negative"):  # what cannot be cast is an error
+        [value] = term.children()
+        return literal(value) and never_null(value)
+    if term.op in ("aggregate", "window"):
+        return term.args[0] in ("count", "row_number", "rank", "dense_rank")
+    if term.op == "call":
+        return term.args[0] == "list_value"
+    if term.op == "ref":  # but not of what may be missing: what is outer-joined is a "sub", or "full"
+        instance, what = term.args
+        assert isinstance(instance, Instance)
+        inner = instance.content.kind in ("group", "window", "ordered", "limit", "distinct on", "union")
+        return inner and isinstance(what, Term) and never_null(what)
+    return False
+
+
+def branches(case: Term) -> list[Term]:
+    """The values that CASE chooses from."""
+    return [value for value in (*case.args[1::2], case.args[-1]) if isinstance(value, Term)]
+
+
+def by_equality(term: Term) -> bool:
+    """Whether a condition is the same for equal columns, such as a group's: true of one of them, true of all."""
+    if all(type_of(ref) in _OF_ONE_FORM or _decimal(type_of(ref)) for ref in term.refs):
+        return True
+    if term.op in ("and", "or", "not"):
+        return all(map(by_equality, term.children()))
+    return term.op in _COMPARISONS and all(part.op == "ref" or not part.refs for part in term.children())
+
+
+def _decimal(type_: str | None) -> bool:
+    return type_ is not None and type_.startswith("decimal")

@@ -16,17 +16,27 @@ HALVES = {
     "held out": [p for p in PAIRS if p.file == "held_out"],
 }
 
+#: Which pairs are judged over sources of which columns are known how well, and how many refactors must be recognised.
+#: Of a source that is not closed, a name beside a star may be its own; without types, less is known to be equal.
+SCORES = [
+    ("developed on", "closed", 0.9),
+    ("held out", "closed", 0.9),
+    ("all", "open", 0.9),
+    ("all", "undeclared", 0.8),
+]
+
 #: Seconds, at most, go into mutants here; a long run is python -m tests.support.fuzz 100000 1.
 MUTANTS = 1000
 
 
-@pytest.mark.parametrize("half", HALVES)
-def test_no_change_is_called_a_refactor_and_most_refactors_are_recognised(half, record_property) -> None:
+@pytest.mark.parametrize(("half", "sources", "most"), SCORES)
+def test_no_change_is_called_a_refactor_and_most_refactors_are_recognised(half, sources, most, record_property) -> None:
     """The score is printed: refactors recognised of refactors, and each that was not."""
     counts: Counter[str] = Counter()
     wrong, missed = [], []
-    for pair in HALVES[half]:
-        kinds = pair.judged()
+    chosen = HALVES.get(half, PAIRS)
+    for pair in chosen:
+        kinds = pair.judged(sources)
         for feature in corpus.features(pair):
             expected, found = pair.expected(feature), kinds[feature]
             counts[expected] += 1
@@ -38,11 +48,11 @@ def test_no_change_is_called_a_refactor_and_most_refactors_are_recognised(half, 
     told = ", ".join(f"{number} {label}" for label, number in sorted(counts.items()))
     record_property(
         "figure",
-        f"{half}: {len(HALVES[half])} pairs; features: {told}. Recognised {recognised:.1%} of the refactors"
-        + (f", not {', '.join(missed)}" if missed else ""),
+        f"{half}, {sources} sources: {len(chosen)} pairs; features: {told}. "
+        f"Recognised {recognised:.1%} of the refactors" + (f", not {', '.join(missed)}" if missed else ""),
     )
     assert wrong == []
-    assert recognised >= 0.9
+    assert recognised >= most
 
 
 def test_there_are_enough_pairs() -> None:
