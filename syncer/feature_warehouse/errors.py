@@ -29,6 +29,7 @@ module; the edges wrap what third-party libraries raise. One class per thing a c
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable, Sequence
 
 
@@ -39,6 +40,10 @@ class SyncerError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    def __str__(self) -> str:
+        """Both, as a traceback shows them."""
+        return f"{self.message}. Hint: {self.hint}" if self.hint else self.message
 
 
 class ProjectError(SyncerError):
@@ -128,6 +133,14 @@ class RequestError(SyncerError):
 
 class WebhookError(SyncerError):
     """The webhook did not take what was posted."""
+
+
+def shown(value: object) -> str:
+    """``value`` for a message: in no more than some hundred characters, whatever it is."""
+    try:
+        return reprlib.repr(value)
+    except Exception:  # of an integer of thousands of digits, for one
+        return f"<{type(value).__name__}>"
 
 
 def closest(word: object, known: Iterable[str], what: str) -> str:

@@ -66,7 +66,7 @@ With `--json` a result is one JSON object on one line:
 
 | command | members |
 |---|---|
-| `audit` | `passed`, `drained`; `features`, each with {audited} |
+| `audit` | `passed`, `drained`, `skipped`; `features`, each with {audited} |
 | `batch` | `rows`, `path`, `as_of` |
 | `check` | `problems` and `warnings`, each with `message`, `hint`, and for other values `retrain` and `diff`; \
 `notes`; with `--data`: `data` |

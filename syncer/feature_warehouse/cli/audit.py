@@ -56,9 +56,11 @@ def audit(
     except SyncerError as error:
         say_error(error)
         sys.exit(2)
+    for sentence in found.skipped:
+        click.echo(f"Warning: {sentence}", err=True)
     if as_json:
         features = [{key: strict_json(value) for key, value in asdict(each).items()} for each in found.features]
-        print_json({"passed": found.passed, "drained": found.drained, "features": features})
+        print_json({"passed": found.passed, "drained": found.drained, "skipped": found.skipped, "features": features})
     else:
         _print(found, since)
     sys.exit(0 if found.passed else 1)

@@ -19,13 +19,12 @@ from typing import get_args
 from feature_warehouse.client.features import OnlineFeatures, ViewFeatures
 from feature_warehouse.client.reading import OnStale, ReadPlan, ServicePlan, find_service
 from feature_warehouse.client.served import ServedLog, ServedWriter, Stream, served_rows
-from feature_warehouse.errors import NamespaceError, RequestError, SyncerError
-from feature_warehouse.registry import document as registry_module
-from feature_warehouse.registry.document import Registry
+from feature_warehouse.errors import DefinitionError, NamespaceError, RequestError, SyncerError
+from feature_warehouse.registry.document import Registry, from_document, revision
 from feature_warehouse.registry.feature import FeatureView
 from feature_warehouse.store.fetch import Fetch, Steps
 from feature_warehouse.wire.decode import instant, microseconds
-from feature_warehouse.wire.keyspace import registry_key, served_key
+from feature_warehouse.wire.keyspace import is_missing, registry_key, served_key
 from feature_warehouse.wire.marker import Marker
 
 _log = logging.getLogger(__name__)
@@ -79,12 +78,12 @@ class Reader:
             schema = yield from self._load()  # what is asked for may have been published since
             plan = self._plan(schema, service)
             wanted = plan.plan(rows, request)
-        (*texts, revision), *_ = values = yield wanted.fetches
-        if revision != schema.revision:
+        (*texts, shown), *_ = values = yield wanted.fetches
+        if shown != schema.revision:
             schema = yield from self._load()
             plan = self._plan(schema, service)
             wanted = plan.plan(rows, request)
-            (*texts, revision), *_ = values = yield wanted.fetches
+            (*texts, _), *_ = values = yield wanted.fetches
         found = plan.assemble(wanted, values, plan.markers(texts), self._instant, self._on_stale)
         plan.compute(found, wanted)
         for view in found.views:
@@ -102,7 +101,8 @@ class Reader:
         if chosen:
             names = plan.request_names
             given = [
-                {**{name: rows[i][name] for name in names}, **{name: of[i] for name, of in wanted.request.items()}}
+                {name: None if is_missing(value := rows[i][name]) else value for name in names}
+                | {name: of[i] for name, of in wanted.request.items()}
                 for i in chosen
             ]
             at = instant(max(self._instant(view.marker) for view in found.views))
@@ -115,17 +115,23 @@ class Reader:
                 f"nothing was ever published in the namespace '{self._namespace}' of {self._address}",
                 "run `syncer sync`, or name the right namespace (<project>_<target> by default)",
             )
-        revision = registry_module.revision(document).encode()
+        found = revision(document).encode()
         schema = self._schema
-        if schema is None or schema.revision != revision:
-            schema = self._schema = _Schema(registry_module.from_document(document), revision)
+        if schema is None or schema.revision != found:
+            schema = self._schema = _Schema(from_document(document, registry_key(self._namespace)), found)
         return schema
 
     def _plan(self, schema: _Schema, service: str) -> ServicePlan:
         plan = schema.plans.get(service)
         if plan is None:
             found = find_service(schema.registry.services, service)
-            plan = schema.plans[service] = ServicePlan(schema.registry, found, self._namespace)
+            try:
+                plan = schema.plans[service] = ServicePlan(schema.registry, found, self._namespace)
+            except DefinitionError as error:
+                raise type(error)(
+                    f"{found.id} cannot be read by '{registry_key(self._namespace)}': {error.message}",
+                    "where a later feature-warehouse published it, upgrade this one",
+                ) from error
             for view in plan.views:
                 self._warn(found.id, view)
         return plan

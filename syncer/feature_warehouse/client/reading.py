@@ -8,7 +8,6 @@ The sync and the async client share all of this.
 from __future__ import annotations
 
 import difflib
-import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -17,12 +16,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from feature_warehouse.client.features import ComputedFeatures, OnlineFeatures, ServiceItem, ViewFeatures
 from feature_warehouse.client.request import request_columns
-from feature_warehouse.errors import NamespaceError, RequestError, StaleError, StoreError
+from feature_warehouse.errors import DefinitionError, NamespaceError, RequestError, StaleError, StoreError, shown
 from feature_warehouse.registry.document import Registry
 from feature_warehouse.registry.feature import STALE_FACTOR, Entity, FeatureService, FeatureView, ServiceView, stale_age
+from feature_warehouse.registry.types import feature_type, key_type
 from feature_warehouse.store.fetch import Fetch, Values
 from feature_warehouse.wire.decode import BatchDecoder, Columns, microseconds
-from feature_warehouse.wire.keyspace import entity_key, entity_keys, field_name, markers_key
+from feature_warehouse.wire.keyspace import entity_key, entity_keys, field_name, is_missing, markers_key
 from feature_warehouse.wire.marker import REVISION, Marker, read_marker
 
 if TYPE_CHECKING:
@@ -81,6 +81,8 @@ class ServicePlan:
     """How one service is read from one namespace, as a registry declares it."""
 
     def __init__(self, registry: Registry, service: FeatureService, namespace: str) -> None:
+        """Raises DefinitionError for a service that reads what the registry lacks, or what this version cannot read."""
+        _check(service, registry.views)
         self.service = service
         self.views = tuple(registry.views[item.view] for item in service.views)
         self.namespace = namespace
@@ -120,16 +122,16 @@ class ServicePlan:
     def _keys(self, role: _Role, rows: Sequence[Mapping[str, object]]) -> list[bytes | None]:
         try:
             return entity_keys(self.namespace, role.entity, role.names, rows)
-        except (RequestError, LookupError, TypeError) as error:
+        except (RequestError, LookupError, TypeError, ValueError) as error:
             for position, row in enumerate(rows):
                 self._check_row(position, row)
-            raise RequestError(f"{self.service.id}: the rows cannot be read: {error!r}", _A_MAPPING) from error
+            raise RequestError(f"{self.service.id}: the rows cannot be read: {shown(error)}", _A_MAPPING) from error
 
     def _check_row(self, position: int, row: object) -> None:
         """Raises RequestError for what is wrong with one row."""
         where = f"{self.service.id}, row {position}"
         if not isinstance(row, Mapping):
-            raise RequestError(f"{where}: {reprlib.repr(row)} ({type(row).__name__}) is no mapping", _A_MAPPING)
+            raise RequestError(f"{where}: {shown(row)} ({type(row).__name__}) is no mapping", _A_MAPPING)
         for item, view in zip(self.service.views, self.views, strict=True):
             names = request_keys(item, view)
             for name in names.values():
@@ -137,7 +139,7 @@ class ServicePlan:
                     raise RequestError(
                         f"{where}: '{name}' is missing (it finds {view.id})", f"give {', '.join(self.request_names)}"
                     )
-            if all(row[name] is not None for name in names.values()):
+            if not any(is_missing(row[name]) for name in names.values()):
                 try:
                     entity_key(self.namespace, view.entity, {key: row[name] for key, name in names.items()})
                 except RequestError as error:
@@ -157,7 +159,7 @@ class ServicePlan:
         seen, markers = self._seen
         if seen != texts:
             markers = [
-                self._checked(view, read_marker(field, text))
+                self._checked(view, read_marker(field, text, markers_key(self.namespace)))
                 for field, text, view in zip(self.fields, texts, self._versions, strict=True)
             ]
             self._seen = texts, markers
@@ -255,6 +257,21 @@ class _Stored:
     valid: Sequence[int] | None
 
 
+def _check(service: FeatureService, views: Mapping[str, FeatureView]) -> None:
+    """Raises DefinitionError for what a registry that was declared never has, and UnsupportedTypeError for types."""
+    for item in service.views:
+        if item.view not in views:
+            raise DefinitionError(f"it reads {item.view}, which is not among the views")
+        view = views[item.view]
+        if missing := set(item.features) - {feature.name for feature in view.features}:
+            raise DefinitionError(f"it reads {', '.join(sorted(missing))}, which {view.id} has not")
+        for key in view.entity.join_keys:
+            if key_type(key.type) != key.type:
+                raise DefinitionError(f"the join key '{key.name}' is of the type {key.type}, which has another name")
+    for type_ in (*service.request.values(), *(feature.type for feature in service.on_demand)):
+        feature_type(type_)
+
+
 def _items(service: FeatureService, views: Sequence[FeatureView]) -> list[ServiceItem]:
     read: dict[str, dict[str, None]] = {}
     for each in service.views:
@@ -264,6 +281,7 @@ def _items(service: FeatureService, views: Sequence[FeatureView]) -> list[Servic
     for each, view in zip(service.views, views, strict=True):
         types = {feature.name: feature.type for feature in view.features}
         all_read = list(read[view.id])
+        at = {name: position for position, name in enumerate(all_read)}
         every = view.expected_every
         found.append(
             ServiceItem(
@@ -273,7 +291,7 @@ def _items(service: FeatureService, views: Sequence[FeatureView]) -> list[Servic
                 names=tuple(each.prefix + name for name in each.features),
                 types=tuple(types[name] for name in each.features),
                 decoder=decoders[view.id],
-                columns=None if list(each.features) == all_read else tuple(map(all_read.index, each.features)),
+                columns=None if list(each.features) == all_read else tuple(at[name] for name in each.features),
                 ttl=None if view.ttl is None else view.ttl // _MICROSECOND,
                 stale_age=None if every is None else stale_age(every) // _MICROSECOND,
             )

@@ -12,11 +12,12 @@ import struct
 from collections.abc import Mapping, Sequence, Set
 from datetime import date, datetime, timezone
 from decimal import Context, Decimal, InvalidOperation
+from numbers import Real
 
-from feature_warehouse.errors import RequestError
+from feature_warehouse.errors import RequestError, shown
 from feature_warehouse.registry.feature import FeatureService
 from feature_warehouse.registry.types import INTEGER_RANGES, FeatureType, feature_type
-from feature_warehouse.wire.keyspace import canonical_text
+from feature_warehouse.wire.keyspace import canonical_text, is_missing
 
 _DECIMAL = re.compile(r"decimal\((\d+),(\d+)\)")
 _WIDE = Context(prec=80)  # the default one rounds to 28 digits
@@ -29,11 +30,12 @@ def request_columns(
     """{request value: one per row}. A row's own value goes before that of ``request``, which is for all rows.
 
     Raises RequestError, naming service and row, for a value that is missing or not of its type, and for a name in
-    ``request`` that the service does not request. None is a value: NULL.
+    ``request`` that the service does not request. None is a value: NULL; so is what pandas writes for it.
     """
     if not isinstance(request, Mapping):
         raise RequestError(
-            f"{service.id}: {request!r} ({type(request).__name__}) is no mapping", "give request={'name': value, ...}"
+            f"{service.id}: {shown(request)} ({type(request).__name__}) is no mapping",
+            "give request={'name': value, ...}",
         )
     for name in request:
         if name not in service.request:
@@ -48,11 +50,11 @@ def request_value(value: object, type_: FeatureType) -> object:
 
     Takes the type's Python values, and their texts as on a command line: '300', '2013-01-31', '2013-01-31T12:00Z'.
     """
-    if value is None:
+    name = type_.name
+    if is_missing(value) and not (name in ("double", "float") and isinstance(value, Real)):
         return None
     if type_.is_list:
         return _list(value, type_)
-    name = type_.name
     if name in INTEGER_RANGES:
         return int(canonical_text(value, name))
     if name in ("double", "float"):
@@ -89,6 +91,12 @@ def _column(
             values.append(request_value(given[name], type_))
         except RequestError as error:
             raise RequestError(f"{service.id}, row {position}: '{name}': {error.message}", error.hint) from None
+        except (TypeError, ValueError, ArithmeticError):  # numbers of other libraries, arrays
+            raise RequestError(
+                f"{service.id}, row {position}: '{name}': {shown(given[name])} ({type(given[name]).__name__}) is no "
+                f"{type_.name}",
+                "give a value of Python's own types",
+            ) from None
     return values
 
 
@@ -97,12 +105,12 @@ def _listed(request: Mapping[str, str]) -> str:
 
 
 def _refused(value: object, wanted: str, hint: str) -> RequestError:
-    return RequestError(f"{value!r} ({type(value).__name__}) is not {wanted}", hint)
+    return RequestError(f"{shown(value)} ({type(value).__name__}) is not {wanted}", hint)
 
 
 def _float(value: object, name: str) -> float:
     texts = isinstance(value, str) and _NUMBER.fullmatch(value)
-    if isinstance(value, (bool, Decimal)) or not (texts or hasattr(value, "__float__")):
+    if isinstance(value, bool) or not (texts or isinstance(value, Real)):
         raise _refused(value, "a number", "give a float: 300.0")
     try:
         number = float(value)  # type: ignore[arg-type]  # numpy's numbers too

@@ -20,6 +20,9 @@ from datetime import date, datetime, timezone
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
 
+from feature_warehouse.registry.feature import NAME
+from feature_warehouse.registry.shape import Part, parse
+
 if TYPE_CHECKING:
     from feature_warehouse.client.features import OnlineFeatures
 
@@ -199,8 +202,22 @@ class ServedWriter:
 
 
 def read_row(entry: bytes) -> dict[str, Any]:
-    """The JSON of an entry, checked to have its four parts. Raises ValueError."""
-    row = json.loads(entry)
-    if not isinstance(row, dict) or row.keys() < {"at", "given", "features", "views"}:
-        raise ValueError("it is no row that was served")
-    return row
+    """The JSON of an entry, whose four parts have their shapes; what is beside them is gone. Raises ShapeError."""
+    row = parse(entry)
+    return {
+        "at": text(row["at"].instant()),
+        "given": {name: _text(value) for name, value in row["given"].members(NAME)},
+        "features": {name: _text(value) for name, value in row["features"].members(NAME)},
+        "views": [
+            {
+                "event_time": None if view["event_time"].is_null else text(view["event_time"].instant()),
+                "as_of": text(view["as_of"].instant()),
+                "withheld": (withheld := view.get("withheld")) is not None and withheld.boolean(),
+            }
+            for view in row["views"].items()
+        ],
+    }
+
+
+def _text(value: Part) -> str | None:
+    return None if value.is_null else value.text()

@@ -170,7 +170,7 @@ class ClusterWriter(Writer):
         found: list[bytes] = [b"changed"]
         while found == [b"changed"]:
             text: bytes = self._main.session.call("HGET", markers, field) or b""
-            marker = read_marker(field, text or None)
+            marker = read_marker(field, text or None, markers)
             if (marker.token if marker else None) not in expected:
                 raise self._overtaken(field)
             # The lease that decides, and only while the marker is the one that was looked at.
@@ -200,7 +200,8 @@ class ClusterWriter(Writer):
             own.append(found[0].decode())
 
     def _marker(self, field: str) -> Marker | None:
-        return read_marker(field, self._main.session.call("HGET", markers_key(self._namespace), field))
+        key = markers_key(self._namespace)
+        return read_marker(field, self._main.session.call("HGET", key, field), key)
 
     def send(self, field: str, batches: Iterable[Rows]) -> Iterator[tuple[int, int]]:
         """Sends each batch, a part to each node, under the lease of ``field``; yields (rows, bytes) of parts.

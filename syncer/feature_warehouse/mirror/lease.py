@@ -15,13 +15,13 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
 
 from feature_warehouse.errors import StoppedError, StoreError
 from feature_warehouse.registry.feature import view_id
+from feature_warehouse.registry.shape import ShapeError, parse
 from feature_warehouse.store.session import Command, Fence, Session
 from feature_warehouse.store.store import Store
 from feature_warehouse.wire.commands import Rows
@@ -31,6 +31,9 @@ from feature_warehouse.wire.resp import command
 
 #: Seconds that a lease lasts beyond the last sign of its holder.
 LEASE_SECONDS = 15.0
+
+#: No system numbers its processes beyond it.
+_LARGEST_PID = (1 << 31) - 1
 
 #: Of a holder that shows no sign of an end: how long it is waited for, in leases.
 _PATIENCE = 1.3
@@ -114,7 +117,7 @@ class Writer:
             while True:
                 session.call("WATCH", key, markers_key(self._namespace))
                 found = session.call("HGETALL", key)
-                holder = Holder(found[1]) if found and found[0].decode() not in self._own else None
+                holder = Holder(found[1]) if found and found[0].decode(errors="replace") not in self._own else None
                 if holder and not holder.is_gone():
                     session.call("UNWATCH")
                     return str(holder)
@@ -137,7 +140,8 @@ class Writer:
         )
 
     def _marker(self, field: str) -> Marker | None:
-        return read_marker(field, self._sessions[0].call("HGET", markers_key(self._namespace), field))
+        key = markers_key(self._namespace)
+        return read_marker(field, self._sessions[0].call("HGET", key, field), key)
 
     def send(self, field: str, batches: Iterable[Rows]) -> Iterator[tuple[int, int]]:
         """Sends batches under the lease of ``field``, renewing all leases; see ``Session.send``."""
@@ -234,9 +238,10 @@ class Holder:
 
     def __init__(self, text: bytes) -> None:
         try:
-            facts: Mapping[str, Any] = json.loads(text)
-            self._host, self._pid, self._since = str(facts["host"]), int(facts["pid"]), str(facts["since"])
-        except (ValueError, TypeError, KeyError):
+            facts = parse(text)
+            self._host, self._since = facts["host"].text(), facts["since"].text()
+            self._pid = facts["pid"].integer(0, _LARGEST_PID)
+        except ShapeError:
             self._host, self._pid, self._since = "?", 0, "?"
 
     @staticmethod

@@ -23,7 +23,7 @@ def check_owner(store: Store, namespace: str, project: str, target: str) -> byte
     document = store.get(registry_key(namespace))
     if document is None:
         return None
-    other_project, other_target = owner(document)
+    other_project, other_target = owner(document, registry_key(namespace))
     if (other_project, other_target) != (project, target):
         raise NamespaceError(
             f"the namespace '{namespace}' belongs to the project '{other_project}', target '{other_target}', "
@@ -35,7 +35,7 @@ def check_owner(store: Store, namespace: str, project: str, target: str) -> byte
 
 def check_contained(document: bytes | None, registry: Registry, namespace: str) -> None:
     """Raises RegistryError when ``registry`` lacks something of the document that readers of a namespace are shown."""
-    lost = missing(registry, from_document(document)) if document is not None else []
+    lost = missing(registry, from_document(document, registry_key(namespace))) if document is not None else []
     if lost:
         more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
         raise RegistryError(
@@ -62,7 +62,7 @@ def publish_registry(store: Store, namespace: str, registry: Registry, target: s
     """
 
     def is_complete(beside: Mapping[bytes, bytes]) -> bool:
-        markers = _markers(beside)
+        markers = _markers(beside, namespace)
         return all(
             (marker := markers.get(field_name(view.name, view.version))) is not None
             and marker.as_of is not None
@@ -100,15 +100,17 @@ def withdraw(store: Store, namespace: str, document: bytes) -> None:
 
 
 def read_markers(store: Store, namespace: str) -> dict[str, Marker]:
-    """The markers of a namespace, by field: 'carrier_delays:2'."""
-    return _markers(store.hash_fields(markers_key(namespace)))
+    """The markers of a namespace, by field: 'carrier_delays:2'. Raises NamespaceError for one that cannot be read."""
+    return _markers(store.hash_fields(markers_key(namespace)), namespace)
 
 
-def _markers(fields: Mapping[bytes, bytes]) -> dict[str, Marker]:
+def _markers(fields: Mapping[bytes, bytes], namespace: str) -> dict[str, Marker]:
+    names = {field: field.decode(errors="replace") for field in fields}
+    # What begins so is not a view's: the registry's revision, and what a later version may put beside it.
     found = {
-        field.decode(): read_marker(field.decode(), text)
-        for field, text in fields.items()
-        if field != REVISION.encode()
+        name: read_marker(name, fields[field], markers_key(namespace))
+        for field, name in names.items()
+        if not name.startswith("#")
     }
     return {field: marker for field, marker in found.items() if marker is not None}
 
@@ -147,6 +149,8 @@ def fingerprint(store: Store) -> str | None:
     """What changes when a primary restarts, fails over or evicts keys, or slots change hands; None: it does not say."""
     facts = store.info()
     if facts is None:
+        return None
+    if not all({"run_id", "evicted_keys"} <= each.keys() for each in facts):
         return None
     return "; ".join([*(f"{each['run_id']}/{each['evicted_keys']}" for each in facts), *map(str, store.layout())])
 

@@ -45,7 +45,7 @@ from feature_warehouse.warehouse.duckdb import Latest
 from feature_warehouse.warehouse.spool import Spool
 from feature_warehouse.wire.commands import Encoded, Removed, Rows
 from feature_warehouse.wire.encode import Encoder
-from feature_warehouse.wire.keyspace import served_key, split_field
+from feature_warehouse.wire.keyspace import registry_key, served_key, split_field
 from feature_warehouse.wire.marker import Marker
 
 logger = logging.getLogger(__name__)
@@ -151,7 +151,7 @@ def drop(
             return
         run = _Run(planner, instant)
         yield from run.mirror(dict.fromkeys(sorted(markers)), markers)
-    for service in from_document(document).services:
+    for service in from_document(document, registry_key(namespace)).services:
         store.remove(served_key(namespace, service))
     Patience(USUAL.deadline, stopped).insist(lambda: withdraw(store, namespace, document))
 

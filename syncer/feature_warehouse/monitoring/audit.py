@@ -17,11 +17,11 @@ import pyarrow as pa
 
 from feature_warehouse.client.ondemand import names_read, readable
 from feature_warehouse.client.served import read_row
-from feature_warehouse.errors import RequestError
 from feature_warehouse.project.compiling import compile_sql
 from feature_warehouse.project.project import ANYWHERE, Project, ProjectOptions
 from feature_warehouse.project.reading import read_project
 from feature_warehouse.registry.feature import STALE_FACTOR, FeatureService
+from feature_warehouse.registry.shape import ShapeError
 from feature_warehouse.registry.types import INTEGER_RANGES, feature_type
 from feature_warehouse.store.store import Store
 from feature_warehouse.training.request import Request, request_of
@@ -74,6 +74,7 @@ class FeatureAudit:
 class Audit:
     drained: int  # rows that are new in the table
     features: tuple[FeatureAudit, ...]
+    skipped: tuple[str, ...] = ()  # entries of the log that are no such rows, and why, a sentence each
 
     @property
     def passed(self) -> bool:
@@ -101,7 +102,7 @@ def audit_served(
     requests = [request_of(read, name) for name in services or sorted(declarations.services)]
     store = Store(url)
     try:
-        drained, newest = _drain(requests, store, namespace or project.default_namespace, project)
+        drained, newest, skipped = _drain(requests, store, namespace or project.default_namespace, project)
     finally:
         store.close()
     found: list[FeatureAudit] = []
@@ -114,7 +115,7 @@ def audit_served(
                 found += _compared(warehouse, request, since, *compiled[service.id])
         warehouse.add("audited", pa.Table.from_pylist([asdict(feature) for feature in found], _SCHEMA))
         warehouse.write(f"create or replace table {_table(project, AUDIT)} as from audited")
-    return Audit(drained=drained, features=tuple(found))
+    return Audit(drained=drained, features=tuple(found), skipped=tuple(skipped))
 
 
 def _writable(project: Project) -> Any:
@@ -135,10 +136,13 @@ def _table(project: Project, name: str) -> str:
 
 def _drain(
     requests: Sequence[Request], store: Store, namespace: str, project: Project
-) -> tuple[int, dict[str, datetime]]:
-    """(rows that are new, {service: when its newest row was served}). A drain that dies has done nothing."""
+) -> tuple[int, dict[str, datetime], list[str]]:
+    """(rows that are new, {service: when its newest row was served}, what was skipped and why).
+
+    A drain that dies has done nothing. What is skipped stays in the log, and is met again.
+    """
     table = _table(project, SERVED)
-    drained = 0
+    drained, skipped = 0, list[str]()
     with _writable(project) as warehouse:
         warehouse.write(
             f"create table if not exists {table} (service varchar, id varchar, served_at timestamptz, given varchar, "
@@ -152,30 +156,47 @@ def _drain(
             ).read_all()
             after = last["id"][0].as_py() if last.num_rows else "0-0"
             for entries in store.entries(served_key(namespace, service), after):
-                rows = [_log_row(service, id_, entry) for id_, entry in entries]
+                rows = []
+                for id_, entry in entries:
+                    try:
+                        rows.append(_log_row(service, id_, entry))
+                    except ShapeError as error:
+                        skipped.append(_skipped(service, id_, str(error)))
                 warehouse.add("drained", pa.Table.from_pylist(rows, _LOG))
+                wrong = warehouse.query(f"select id, why from ({_untyped(request)}) where why is not null").read_all()
+                skipped += [_skipped(service, each["id"], each["why"]) for each in wrong.to_pylist()]
                 warehouse.write(
-                    f"insert or ignore into {table} select * replace (served_at::timestamptz as served_at) from drained"
+                    f"insert or ignore into {table} select * exclude (why) "
+                    f"replace (served_at::timestamptz as served_at) from ({_untyped(request)}) where why is null"
                 )
-                drained += len(rows)
+                drained += len(rows) - wrong.num_rows
         newest = warehouse.query(f"select service, epoch_us(max(served_at)) from {table} group by all").read_all()
         logged = {service: instant(at) for service, at in zip(*newest.to_pydict().values(), strict=True)}
         for request in requests:
             if _service(request).id in logged:
                 warehouse.write(_typed_view(request, table))
-    return drained, logged
+    return drained, logged, skipped
 
 
 def _log_row(service: str, id_: str, entry: bytes) -> dict[str, str]:
-    try:
-        row = read_row(entry)
-    except ValueError as error:
-        raise RequestError(
-            f"the entry {id_} in the served log of {service} cannot be read: {error}",
-            "remove it with XDEL, or the whole log with DEL, and see who else writes there",
-        ) from error
+    row = read_row(entry)
     parts = {name: json.dumps(row[name], ensure_ascii=False) for name in ("given", "features", "views")}
     return {"service": service, "id": id_, "served_at": row["at"], **parts}
+
+
+def _skipped(service: str, id_: str, why: str) -> str:
+    return f"the entry {id_} in the served log of {service} cannot be read, and is skipped: {why}"
+
+
+def _untyped(request: Request) -> str:
+    """SQL: what was drained, with ``why`` a row has a value that its type cannot have; NULL: it has none."""
+    cases = [
+        f"when json_extract_string({column}, '$.{name}') is not null and try({_cast(column, name, type_)}) is null "
+        f"then '{column}.{name} is no {type_}'"
+        for column, types in (("given", _given(request)), ("features", _outputs(request)))
+        for name, type_ in types.items()
+    ]
+    return f"select *, case {' '.join(cases)} end as why from drained"
 
 
 def _typed_view(request: Request, table: str) -> str:

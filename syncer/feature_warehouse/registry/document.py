@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
@@ -17,6 +19,7 @@ from typing import Any, TypeVar
 
 from feature_warehouse.errors import NamespaceError, RegistryError, SyncerError
 from feature_warehouse.registry.feature import (
+    NAME,
     Entity,
     Feature,
     FeatureService,
@@ -25,17 +28,24 @@ from feature_warehouse.registry.feature import (
     OnDemandFeature,
     ServiceView,
 )
+from feature_warehouse.registry.shape import Part, ShapeError, parse
 from feature_warehouse.registry.signature import breaks
 
 FORMAT = 1
 
-_DOCUMENT = "the registry document in Redis"
-_MEND_DOCUMENT = "delete the key <namespace>:#registry and run `syncer sync`, or choose another namespace"
+_DOCUMENT = "the registry document '{}' in Redis"
+_MEND_DOCUMENT = "delete the key {} and run `syncer sync`, or choose another namespace"
 
 _T = TypeVar("_T")
 
-#: Field 1 of every message is the event time.
-FIRST_NUMBER = 2
+#: Field 1 of every message is the event time. protobuf numbers up to 2^29 - 1; a reader marks messages with the last.
+FIRST_NUMBER, LAST_NUMBER = 2, (1 << 29) - 2
+
+#: What no version or format exceeds, and the longest duration, in seconds, whose multiples Python still holds.
+_SIZE, _LONGEST = (1 << 31) - 1, timedelta.max // timedelta(seconds=2)
+
+#: Stands before the names of features, which it must leave names.
+_PREFIX = re.compile(r"([a-z][a-z0-9_]*)?")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -251,13 +261,20 @@ def parse_registry(text: bytes, project: str, where: str) -> Registry:
     return registry
 
 
-def _with_decisions(registry: Registry, file: Mapping[str, Any]) -> Registry:
+def _with_decisions(registry: Registry, file: Part) -> Registry:
     """With what the file has and the document in Redis has not."""
+    found = file.get("fixes")
     fixes = (
-        Fix(date.fromisoformat(fix["on"]), fix["view"], tuple(fix["features"]), fix["reason"])
-        for fix in file.get("fixes", ())
+        Fix(
+            on=fix["on"].date(),
+            view=fix["view"].text(),
+            features=tuple(feature.text() for feature in fix["features"].items()),
+            reason=fix["reason"].text(),
+        )
+        for fix in (found.items() if found else ())
     )
-    settings = {str(name): str(value) for name, value in file["settings"].items()} if "settings" in file else None
+    given = file.get("settings")
+    settings = {name: value.text() for name, value in given.members()} if given else None
     return replace(registry, fixes=tuple(fixes), settings=settings)
 
 
@@ -289,18 +306,18 @@ def to_json(registry: Registry) -> dict[str, Any]:
     }
 
 
-def from_json(document: Mapping[str, Any]) -> Registry:
-    """The inverse of ``to_json``, whatever else the document says. Raises KeyError and TypeError for a broken one."""
-    entities = {
-        name: Entity(name, tuple(JoinKey(key["name"], key["type"]) for key in keys))
-        for name, keys in document["entities"].items()
-    }
+def from_json(document: Part) -> Registry:
+    """The inverse of ``to_json``, whatever else the document says. Raises ShapeError for a broken one.
+
+    Types are read as texts: what is of one that only a newer version knows fails those who read it, and nobody else.
+    """
+    entities = {name: _entity_from(name, keys) for name, keys in document["entities"].members(NAME)}
     return Registry(
-        project=document["project"],
-        views={id_: _view_from(entities, view) for id_, view in document["views"].items()},
-        services={id_: _service_from(service) for id_, service in document["services"].items()},
-        retired_views=frozenset(document["retired"]["views"]),
-        retired_services=frozenset(document["retired"]["services"]),
+        project=document["project"].text(),
+        views={id_: _view_from(entities, id_, view) for id_, view in document["views"].members()},
+        services={id_: _service_from(id_, service) for id_, service in document["services"].members()},
+        retired_views=frozenset(id_.text() for id_ in document["retired"]["views"].items()),
+        retired_services=frozenset(id_.text() for id_ in document["retired"]["services"].items()),
     )
 
 
@@ -315,34 +332,35 @@ def revision(document: bytes) -> str:
     return hashlib.sha256(document).hexdigest()[:16]
 
 
-def from_document(document: bytes) -> Registry:
-    """The registry in a ``#registry`` document. Raises NamespaceError when it cannot be read."""
-    return _parsed(document, _DOCUMENT, NamespaceError, _MEND_DOCUMENT, from_json)
+def from_document(document: bytes, key: str = "#registry") -> Registry:
+    """The registry in the document under ``key``. Raises NamespaceError when it cannot be read."""
+    return _parsed(document, _DOCUMENT.format(key), NamespaceError, _MEND_DOCUMENT.format(key), from_json)
 
 
-def owner(document: bytes) -> tuple[str, str]:
-    """(project, target) that a ``#registry`` document belongs to. Raises NamespaceError when it cannot be read."""
+def owner(document: bytes, key: str = "#registry") -> tuple[str, str]:
+    """(project, target) that the document under ``key`` belongs to. Raises NamespaceError when it cannot be read."""
     return _parsed(
         document,
-        _DOCUMENT,
+        _DOCUMENT.format(key),
         NamespaceError,
-        _MEND_DOCUMENT,
-        lambda content: (content["owner"]["project"], content["owner"]["target"]),
+        _MEND_DOCUMENT.format(key),
+        lambda content: (content["owner"]["project"].text(), content["owner"]["target"].text()),
     )
 
 
-def _parsed(text: bytes, what: str, error: type[SyncerError], hint: str, read: Callable[[Any], _T]) -> _T:
+def _parsed(text: bytes, what: str, error: type[SyncerError], hint: str, read: Callable[[Part], _T]) -> _T:
     """What ``read`` makes of a JSON text. Raises ``error`` when it cannot, and for another format than ours."""
     try:
-        content = json.loads(text)
-        if content["format"] != FORMAT:
+        content = parse(text)
+        format_ = content["format"].integer(1, _SIZE)
+        if format_ != FORMAT:
             raise error(
-                f"{what} has format {content['format']}, and this version knows format {FORMAT}",
+                f"{what} has format {format_}, and this version knows format {FORMAT}",
                 "upgrade feature-warehouse here to the version that wrote it",
             )
         return read(content)
-    except (ValueError, KeyError, TypeError, AttributeError) as problem:
-        raise error(f"{what} cannot be read: {type(problem).__name__}: {problem}", hint) from problem
+    except ShapeError as problem:
+        raise error(f"{what} cannot be read: {problem}", hint) from problem
 
 
 def _view_json(view: FeatureView) -> dict[str, Any]:
@@ -360,19 +378,41 @@ def _view_json(view: FeatureView) -> dict[str, Any]:
     }
 
 
-def _view_from(entities: Mapping[str, Entity], view: Mapping[str, Any]) -> FeatureView:
-    return FeatureView(
-        name=view["name"],
-        version=view["version"],
-        entity=entities[view["entity"]],
-        features=tuple(Feature(f["name"], f["type"], f["number"]) for f in view["features"]),
-        event_timestamp=view["event_timestamp"],
-        available_at=view["available_at"],
-        ttl=_timedelta(view["ttl_seconds"]),
-        tier=view["tier"],
-        expected_every=_timedelta(view["expected_every_seconds"]),
-        deprecation_date=date.fromisoformat(view["deprecation_date"]) if view.get("deprecation_date") else None,
+def _entity_from(name: str, keys: Part) -> Entity:
+    found = tuple(JoinKey(key["name"].text(NAME), key["type"].text()) for key in keys.items())
+    if not found:
+        raise ShapeError(f"{keys.place} has no join key")
+    return Entity(name, found)
+
+
+def _view_from(entities: Mapping[str, Entity], id_: str, view: Part) -> FeatureView:
+    available_at, deprecation_date = view["available_at"], view.get("deprecation_date")
+    entity = view["entity"].text()
+    if entity not in entities:
+        raise ShapeError(f"{view.place}.entity is '{entity}', which is not among the entities")
+    found = FeatureView(
+        name=view["name"].text(NAME),
+        version=view["version"].integer(0, _SIZE),
+        entity=entities[entity],
+        features=tuple(
+            Feature(f["name"].text(NAME), f["type"].text(), f["number"].integer(FIRST_NUMBER, LAST_NUMBER))
+            for f in view["features"].items()
+        ),
+        event_timestamp=view["event_timestamp"].text(),
+        available_at=None if available_at.is_null else available_at.text(),
+        ttl=_duration(view["ttl_seconds"]),
+        tier=view["tier"].text(),
+        expected_every=_duration(view["expected_every_seconds"]),
+        deprecation_date=None if deprecation_date is None or deprecation_date.is_null else deprecation_date.date(),
     )
+    _check_id(found.id, id_, view)
+    for what, counts in (
+        ("feature", Counter(feature.name for feature in found.features)),
+        ("field number", Counter(feature.number for feature in found.features)),
+    ):
+        if twice := next((each for each, count in counts.items() if count > 1), None):
+            raise ShapeError(f"{view.place}.features has the {what} {twice} twice")
+    return found
 
 
 def _service_json(service: FeatureService) -> dict[str, Any]:
@@ -389,23 +429,38 @@ def _service_json(service: FeatureService) -> dict[str, Any]:
     }
 
 
-def _service_from(service: Mapping[str, Any]) -> FeatureService:
-    return FeatureService(
-        name=service["name"],
-        version=service["version"],
-        owner=service["owner"],
+def _service_from(id_: str, service: Part) -> FeatureService:
+    found = FeatureService(
+        name=service["name"].text(NAME),
+        version=service["version"].integer(0, _SIZE),
+        owner=service["owner"].text(),
         views=tuple(
-            ServiceView(view=r["view"], features=tuple(r["features"]), keys=r["keys"], prefix=r["prefix"])
-            for r in service["views"]
+            ServiceView(
+                view=read["view"].text(),
+                features=tuple(feature.text(NAME) for feature in read["features"].items()),
+                keys={key: name.text(NAME) for key, name in read["keys"].members(NAME)},
+                prefix=read["prefix"].text(_PREFIX),
+            )
+            for read in service["views"].items()
         ),
-        request=service["request"],
-        on_demand=tuple(OnDemandFeature(f["name"], f["type"], f["expression"]) for f in service["on_demand"]),
+        request={name: type_.text() for name, type_ in service["request"].members(NAME)},
+        on_demand=tuple(
+            OnDemandFeature(each["name"].text(NAME), each["type"].text(), each["expression"].text())
+            for each in service["on_demand"].items()
+        ),
     )
+    _check_id(found.id, id_, service)
+    return found
+
+
+def _check_id(made: str, id_: str, part: Part) -> None:
+    if made != id_:
+        raise ShapeError(f"{part.place} says of itself that it is '{made}'")
 
 
 def _seconds(duration: timedelta | None) -> int | None:
     return None if duration is None else int(duration.total_seconds())
 
 
-def _timedelta(seconds: int | None) -> timedelta | None:
-    return None if seconds is None else timedelta(seconds=seconds)
+def _duration(seconds: Part) -> timedelta | None:
+    return None if seconds.is_null else timedelta(seconds=seconds.integer(0, _LONGEST))

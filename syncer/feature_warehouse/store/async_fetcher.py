@@ -75,7 +75,7 @@ class AsyncFetcher:
         for attempt in range(ATTEMPTS):
             if await self._attempt(exchange, last=attempt + 1 == ATTEMPTS):
                 break
-            exchange = Exchange(wanted)
+            exchange = exchange.again()
         return exchange.values(self.address)
 
     async def close(self) -> None:

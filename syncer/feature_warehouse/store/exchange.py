@@ -16,7 +16,7 @@ import redis
 
 from feature_warehouse.store.failure import refused, words_of
 from feature_warehouse.store.fetch import Fetch, Values
-from feature_warehouse.wire.resp import Answers, hmget
+from feature_warehouse.wire.resp import Answers, UnusualError, hmget
 
 #: Keys in one part of a request.
 _PART = 512
@@ -28,14 +28,23 @@ CHUNK_BYTES = 1 << 17
 ATTEMPTS = 3
 
 
+class UnusualReply(redis.ConnectionError):
+    """A connection whose replies are to be read again, with more care."""
+
+
 class Exchange:
     """What is said on a connection to fetch something, without the connection."""
 
-    def __init__(self, wanted: Sequence[Fetch]) -> None:
+    def __init__(self, wanted: Sequence[Fetch], *, careful: bool = False) -> None:
         self._wanted = wanted
         self._small = sum(len(fetch.keys) for fetch in wanted) <= _PART
         self._parts = wanted if self._small else list(_divided(wanted))
-        self._answers = Answers([(len(part.keys), len(part.fields)) for part in self._parts])
+        self._careful = careful
+        self._answers = Answers([(len(part.keys), len(part.fields)) for part in self._parts], careful=careful)
+
+    def again(self) -> Exchange:
+        """The same from its beginning, on another connection."""
+        return Exchange(self._wanted, careful=self._careful)
 
     def parts(self) -> Iterator[bytes]:
         """Bytes to send; empty: receive some, and ``feed`` them."""
@@ -53,6 +62,9 @@ class Exchange:
     def feed(self, chunk: bytes) -> None:
         try:
             self._answers.feed(chunk)
+        except UnusualError as error:
+            self._careful = True
+            raise UnusualReply(str(error)) from error
         except ValueError as error:
             raise redis.InvalidResponse(str(error)) from error
 
@@ -94,6 +106,11 @@ def gathered(wanted: Sequence[Fetch], replies: Sequence[Any], address: str) -> l
                 if not isinstance(reply, redis.ResponseError):
                     raise reply
                 raise refused(words_of(reply), address, key)
-            found += reply if fetch.fields else [reply]
+            values_of_key = reply if fetch.fields else [reply]
+            if type(values_of_key) is not list or not {*map(type, values_of_key)} <= {bytes, type(None)}:
+                raise redis.InvalidResponse(f"{reply!r:.40} is no reply to {'HMGET' if fetch.fields else 'GET'}")
+            if len(values_of_key) != len(fetch.fields or (key,)):
+                raise redis.InvalidResponse(f"{len(values_of_key)} values for {len(fetch.fields)} fields")
+            found += values_of_key
         values.append(found)
     return values

@@ -12,11 +12,14 @@ from contextlib import contextmanager
 import redis
 from redis.sentinel import MasterNotFoundError
 
-from feature_warehouse.errors import StoreError, StoreNotReadyError, StoreRefusedError, StoreUnavailableError
+from feature_warehouse.errors import StoreError, StoreNotReadyError, StoreRefusedError, StoreUnavailableError, shown
 from feature_warehouse.store.connect import PrimaryAwayError, advice, causes, tls_trouble
 
+#: What the library raises where it is answered by something else than what it takes all replies for.
+_NO_REPLY = (ValueError, TypeError, LookupError, AttributeError, MemoryError, RecursionError)
+
 #: All that the library and the socket raise.
-FAILURES = (redis.RedisError, redis.exceptions.RedisClusterException, OSError)
+FAILURES = (redis.RedisError, redis.exceptions.RedisClusterException, OSError, *_NO_REPLY)
 
 #: What the library makes of an error reply, but for those that say "not now".
 _ANSWERS = (redis.AuthenticationError, redis.ResponseError)
@@ -64,6 +67,11 @@ def translated(address: str, key: str | None = None, *, in_cluster: bool = False
         raise kind(f"there is no Redis at {address}: {error}", advice(error)) from error
     except redis.RedisError as error:
         raise StoreError(f"Redis at {address}: {error}") from error
+    except _NO_REPLY as error:
+        raise StoreError(
+            f"what Redis at {address} answers is no reply{f' about {key}' if key else ''}: {shown(error)}",
+            "is it a Redis, and nothing between it and here that answers in its place?",
+        ) from error
 
 
 def words_of(error: Exception) -> str:

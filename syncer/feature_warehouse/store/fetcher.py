@@ -55,7 +55,7 @@ class Fetcher:
             for attempt in range(ATTEMPTS):
                 if self._attempt(exchange, last=attempt + 1 == ATTEMPTS):
                     break
-                exchange = Exchange(wanted)
+                exchange = exchange.again()
         except FAILURES as error:
             with translated(self.address):
                 raise error

@@ -53,8 +53,8 @@ class Share:
 
 
 def own_share(nodes: str) -> Share:
-    """The share of the node that answered CLUSTER NODES with ``nodes``."""
-    line = next(line for line in nodes.splitlines() if "myself" in line.split()[2])
+    """The share of the node that answered CLUSTER NODES with ``nodes``. Raises ValueError."""
+    (line,) = (line for line in nodes.splitlines() if "myself" in line.split()[2])
     id_, _, _, _, _, _, epoch, _, *slots = line.split()
     ranges = [each.partition("-") for each in slots if not each.startswith("[")]
     return Share(

@@ -94,7 +94,8 @@ class Session:
 
     def share(self) -> Share:
         """What this node of a Cluster has of it."""
-        return own_share(self.call("CLUSTER", "NODES").decode())
+        with self._translated():
+            return own_share(self.call("CLUSTER", "NODES").decode())
 
     def scan(self, prefix: str) -> Iterator[list[bytes]]:
         """All keys of this primary that begin with ``prefix`` (Redis SCAN).
@@ -104,7 +105,10 @@ class Session:
         pattern = "".join("\\" + char if char in "*?[]\\^" else char for char in prefix) + "*"
         cursor = b"0"
         while True:
-            cursor, keys = self.call("SCAN", cursor, "MATCH", pattern, "COUNT", CHUNK)
+            with self._translated(prefix):
+                cursor, keys = self.call("SCAN", cursor, "MATCH", pattern, "COUNT", CHUNK)
+                if not {*map(type, (cursor, *keys))} <= {bytes}:
+                    raise TypeError(f"{keys!r:.40} are no keys")
             yield keys
             if cursor == b"0":
                 return

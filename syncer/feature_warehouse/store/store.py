@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 from feature_warehouse.errors import StoreRefusedError
@@ -53,12 +53,16 @@ class Store:
         client = self._client
         with translated(self.address, key, in_cluster=self.is_cluster):
             value: bytes | None = client.get(key)
+            if not isinstance(value, bytes | None):
+                raise TypeError(f"{value!r:.40} is no value")
             return value
 
     def hash_fields(self, key: str) -> dict[bytes, bytes]:
         client = self._client
         with translated(self.address, key, in_cluster=self.is_cluster):
             fields: dict[bytes, bytes] = client.hgetall(key)
+            if not {*map(type, chain.from_iterable(fields.items()))} <= {bytes}:
+                raise TypeError(f"{fields!r:.40} are no fields")
             return fields
 
     def exchange(

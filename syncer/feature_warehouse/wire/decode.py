@@ -8,6 +8,7 @@ bytes without it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, timezone
@@ -22,7 +23,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from feature_warehouse.errors import DefinitionError, StoreError
 from feature_warehouse.registry.feature import FeatureView
-from feature_warehouse.registry.types import LIST_MESSAGES, FeatureType, Kind, Proto, feature_type
+from feature_warehouse.registry.types import INTEGER_RANGES, LIST_MESSAGES, FeatureType, Kind, Proto, feature_type
 
 PACKAGE = "feature_warehouse"
 
@@ -76,6 +77,7 @@ class Decoder:
         types = [(feature.name, feature_type(feature.type)) for feature in view.numbered]
         self._absent: dict[str, Any] = dict.fromkeys(name for name, _ in types)
         self._converted = [(name, _reader(type_)) for name, type_ in types if type_.is_list or type_.kind != "plain"]
+        self._valid = [(name, valid) for name, type_ in types if (valid := _valid(type_))]
 
     def decode(self, message: bytes) -> tuple[datetime, dict[str, object]]:
         """(event time in UTC, feature -> value or None); every numbered feature of the view is there, by field number.
@@ -91,6 +93,9 @@ class Decoder:
             if EVENT_TIME not in values:
                 raise ValueError("it has no event time")
             event_time = instant(values.pop(EVENT_TIME))
+            for name, valid in self._valid:
+                if values[name] is not None and not valid((values[name],)):
+                    raise ValueError(f"'{name}' holds what its type cannot have")
             for name, python in self._converted:
                 if values[name] is not None:
                     values[name] = python(values[name])
@@ -126,16 +131,18 @@ class BatchDecoder:
 
     def __init__(self, view: FeatureView, features: Sequence[str]) -> None:
         """``features``: names of numbered features, in the order of the columns. Raises DefinitionError."""
-        wanted = {feature.name: feature for feature in view.numbered if feature.name in features}
+        read = set(features)
+        wanted = {feature.name: feature for feature in view.numbered if feature.name in read}
         self._names = (EVENT_TIME, *features)
-        read = replace(view, features=tuple(wanted.values()))  # the others may be of types that only newer readers know
-        self._message = message_class(read)
+        only = replace(view, features=tuple(wanted.values()))  # the others may be of types that only newer readers know
+        self._message = message_class(only)
         self._rows = _rows_class(self._message)
         self._every = attrgetter(*self._names) if features else lambda message: (message.event_time,)
         types = [(i, feature_type(wanted[name].type)) for i, name in enumerate(features, 1)]
         self._readers = {i: _reader(type_) for i, type_ in types if type_.is_list or type_.kind != "plain"}
+        self._valid = [(i, valid) for i, type_ in types if (valid := _valid(type_))]
         self._lists = {i for i, type_ in types if type_.is_list}  # an absent one reads as an empty message
-        self._one_by_one = Decoder(read)
+        self._one_by_one = Decoder(only)
 
     def decode(self, messages: Sequence[bytes], keys: Sequence[bytes]) -> Columns:
         """The columns of N messages. ``keys``: where each was found.
@@ -153,6 +160,8 @@ class BatchDecoder:
         if not count == len(getattr(rows, _END_NAME)) == len(rows.event_time):
             raise ValueError("a message is torn, or has no event time")
         columns: list[Any] = list(self._every(rows))
+        if not all(valid(columns[i]) for i, valid in self._valid):
+            raise ValueError("a value is none of its type")
         for i, python in self._readers.items():
             columns[i] = list(map(python, columns[i]))
         each: list[Any] = []
@@ -174,7 +183,7 @@ class BatchDecoder:
         for bytes_ in messages:
             message = self._message.FromString(bytes_)
             row: Sequence[Any] = self._every(message)
-            if not all(row) or self._readers:
+            if not all(row) or self._readers or self._valid:
                 row = self._read(message, list(row))
             if row[0] is None or not _FIRST <= row[0] <= _LAST:
                 raise ValueError("it has no event time, or one that is none")
@@ -187,6 +196,9 @@ class BatchDecoder:
         for i, (value, name) in enumerate(zip(row, self._names, strict=True)):
             if (not value or i in self._lists) and not message.HasField(name):
                 row[i] = None
+        for i, valid in self._valid:
+            if row[i] is not None and not valid((row[i],)):
+                raise ValueError("a value is none of its type")
         for i, python in self._readers.items():
             if row[i] is not None:
                 row[i] = python(row[i])
@@ -243,8 +255,11 @@ def message_class(view: FeatureView) -> type[Message]:
 
 def _class_in(file: FileDescriptorProto, name: str) -> type[Message]:
     pool: Any = DescriptorPool()  # its type stubs leave these methods out
-    pool.AddSerializedFile(file.SerializeToString())
-    return GetMessageClass(pool.FindMessageTypeByName(f"{PACKAGE}.{name}"))
+    try:
+        pool.AddSerializedFile(file.SerializeToString())
+        return GetMessageClass(pool.FindMessageTypeByName(f"{PACKAGE}.{name}"))
+    except (TypeError, ValueError, KeyError) as error:  # which of them differs between protobuf's implementations
+        raise DefinitionError(f"protobuf takes no message {name}: {error}") from error
 
 
 def message_name(view: FeatureView) -> str:
@@ -263,14 +278,16 @@ def file_descriptor(views: Iterable[FeatureView]) -> FileDescriptorProto:
     for view in sorted(views, key=lambda view: (view.name, view.version)):
         message = file.message_type.add(name=message_name(view))
         _add_optional(message, EVENT_TIME, 1, feature_type("timestamptz"))
+        used = {1}
         for feature in view.numbered:
             type_ = feature_type(feature.type)
-            if feature.name == EVENT_TIME or feature.number in {1, *(field.number for field in message.field)}:
+            if feature.name == EVENT_TIME or feature.number in used:
                 raise DefinitionError(
                     f"feature '{feature.name}' of {view.id} cannot have field number {feature.number}",
                     f"numbers start at 2 and are used once; field 1 is '{EVENT_TIME}', which no feature may be called",
                 )
             _add_optional(message, feature.name, feature.number, type_)
+            used.add(feature.number or 0)
             if type_.is_list:
                 lists.add(type_.proto)
     for proto, name in LIST_MESSAGES.items():
@@ -335,3 +352,42 @@ def _add_optional(message: DescriptorProto, name: str, number: int | None, type_
 
 def _reader(type_: FeatureType) -> Callable[..., object]:
     return _list if type_.is_list else _PYTHON[type_.kind]
+
+
+def _valid(type_: FeatureType) -> Callable[[Sequence[Any]], bool] | None:
+    """Tells whether all of some values that protobuf gave are of the type; None: protobuf gives no other."""
+    if type_.is_list:
+        element, _, size = type_.name.rstrip("]").partition("[")
+        valid, length = _valid(feature_type(element)), int(size or -1)
+        if valid is None and length < 0:
+            return None
+        return lambda lists: all(
+            (length < 0 or len(each.values) == length) and (valid is None or valid(each.values)) for each in lists
+        )
+    if type_.name in INTEGER_RANGES:
+        least, most = INTEGER_RANGES[type_.name]
+        if type_.kind == "integer":
+            return lambda texts: (
+                _all_match(texts, r"-?[0-9]{1,39}") and all(least <= int(each) <= most for each in texts)
+            )
+        if type_.proto == "uint64" or least == _INT64:
+            return None
+        return lambda numbers: not numbers or (least <= min(numbers) and max(numbers) <= most)
+    if type_.kind == "decimal":
+        precision, scale = map(int, type_.name[len("decimal(") : -1].split(","))
+        digits = f"-?[0-9]{{1,{max(1, precision - scale)}}}" + (rf"\.[0-9]{{{scale}}}" if scale else "")
+        return lambda texts: _all_match(texts, digits)
+    if type_.name == "uuid":
+        return lambda texts: _all_match(texts, "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+    return None
+
+
+_INT64 = -(1 << 63)
+
+
+def _all_match(texts: Sequence[str], pattern: str) -> bool:
+    """Looks at all at once: one by one would take several times as long."""
+    joined = "\n".join(texts)
+    return joined.count("\n") == max(0, len(texts) - 1) and bool(
+        not texts or re.fullmatch(f"(?:{pattern})(?:\n(?:{pattern}))*", joined)
+    )

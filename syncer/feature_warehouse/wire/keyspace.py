@@ -20,8 +20,9 @@ from datetime import date, datetime, timezone
 from typing import Any
 from uuid import UUID
 
-from feature_warehouse.errors import RequestError
+from feature_warehouse.errors import RequestError, shown
 from feature_warehouse.registry.feature import NAME, Entity
+from feature_warehouse.registry.shape import ShapeError
 from feature_warehouse.registry.types import INTEGER_RANGES
 
 #: Joins the parts of a composite key.
@@ -30,6 +31,12 @@ SEPARATOR = "|"
 _ESCAPED = re.compile(r"([|:\\])")
 #: What a string may hold that is not itself in a key: characters to escape, and surrogates, which are no UTF-8.
 _UNUSUAL = re.compile(r"[|:\\\ud800-\udfff]")
+#: Types of which no value stands for NULL; those of pandas that do nothing else; and those of numpy that have one such.
+_PLAIN = {int, str, bool, date, datetime, UUID}
+_MISSING = frozenset({"NAType", "NaTType"})
+_MAY_BE_MISSING = frozenset({"datetime64", "float16", "float32", "longdouble"})
+#: A field of a hash: which feature view, in which version.
+_FIELD = re.compile(rf"({NAME.pattern}):([0-9]{{1,10}})")
 _INTEGER = re.compile(r"-?[0-9]{1,40}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 #: ISO 8601 with an offset; Python's own parser takes no 'Z' before 3.11.
@@ -41,9 +48,9 @@ _TIMESTAMP = re.compile(
 
 def check_namespace(namespace: str) -> str:
     """``namespace`` itself, when it needs no escaping in a key. Raises RequestError."""
-    if not NAME.fullmatch(namespace):
+    if not isinstance(namespace, str) or not NAME.fullmatch(namespace):
         raise RequestError(
-            f"'{namespace}' cannot be a namespace",
+            f"{shown(namespace)} cannot be a namespace",
             "give one of lower-case letters, digits and _, beginning with a letter: --namespace shop_prod",
         )
     return namespace
@@ -67,7 +74,7 @@ def entity_key(namespace: str, entity: Entity, values: Mapping[str, object]) -> 
 def entity_keys(
     namespace: str, entity: Entity, names: Sequence[str], rows: Sequence[Mapping[str, object]]
 ) -> list[bytes | None]:
-    """The Redis key of each row, as ``entity_key`` makes it; None where a value is None: a NULL key matches nothing.
+    """The Redis key of each row, as ``entity_key`` makes it; None where a value is missing: a NULL key matches nothing.
 
     ``names``: what the rows call the join keys, in their order. Raises RequestError as ``canonical_text`` does, and
     KeyError or TypeError for rows that do not have the names, or are no mappings.
@@ -76,10 +83,10 @@ def entity_keys(
     texts: list[str | None]
     if len(names) == 1:
         texts = _key_column(values[0], entity.join_keys[0].type)
-    elif any(None in column for column in values):
+    elif any(any(map(is_missing, column)) for column in values if {*map(type, column)} - _PLAIN):
         # What stands beside a NULL names nothing, so nothing is wrong with it.
         types = [key.type for key in entity.join_keys]
-        texts = [None if None in row else key_text(row, types) for row in zip(*values, strict=True)]
+        texts = [None if any(map(is_missing, row)) else key_text(row, types) for row in zip(*values, strict=True)]
     else:
         columns = [_key_column(each, key.type) for each, key in zip(values, entity.join_keys, strict=True)]
         texts = [SEPARATOR.join(parts) for parts in zip(*columns, strict=True)]
@@ -92,6 +99,16 @@ def entity_keys(
     return [None if text is None else (prefix + text).encode() for text in texts]
 
 
+def is_missing(value: object) -> bool:
+    """Whether a value is one that stands for NULL: None, or as pandas writes it: NaN, NaT, NA."""
+    if value is None:
+        return True
+    name = type(value).__name__
+    if name in _MISSING:
+        return True
+    return (isinstance(value, float) or name in _MAY_BE_MISSING) and value != value
+
+
 def _key_column(values: list[Any], type_: str) -> list[str | None]:
     """The escaped canonical text of each value. The usual ones, of Python's own types, are looked at all at once."""
     types = set(map(type, values))
@@ -101,7 +118,7 @@ def _key_column(values: list[Any], type_: str) -> list[str | None]:
             return list(map(str, values))
     elif types == {str} and type_ == "varchar" and not _UNUSUAL.search("".join(values)):
         return values
-    return [None if value is None else escape(canonical_text(value, type_)) for value in values]
+    return [None if is_missing(value) else escape(canonical_text(value, type_)) for value in values]
 
 
 def key_text(values: Sequence[object], types: Sequence[str]) -> str:
@@ -130,9 +147,11 @@ def field_name(view: str, version: int) -> str:
 
 
 def split_field(field: str) -> tuple[str, int]:
-    """The inverse of ``field_name``: 'carrier_delays:2' -> ('carrier_delays', 2)."""
-    view, _, version = field.rpartition(":")
-    return view, int(version)
+    """The inverse of ``field_name``: 'carrier_delays:2' -> ('carrier_delays', 2). Raises ShapeError for others."""
+    found = _FIELD.fullmatch(field)
+    if found is None:
+        raise ShapeError(f"'{field:.60}' is no <feature view>:<version>")
+    return found[1], int(found[2])
 
 
 def registry_key(namespace: str) -> str:
@@ -188,9 +207,7 @@ def _key_part(entity: Entity, name: str, type_: str, values: Mapping[str, object
 
 
 def _refuse(value: object, wanted: str, hint: str) -> RequestError:
-    if type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value):
-        hint = "NULL is None; of a pandas frame: frame.astype(object).where(frame.notna(), None)"
-    return RequestError(f"{value!r} ({type(value).__name__}) is not {wanted}", hint)
+    return RequestError(f"{shown(value)} ({type(value).__name__}) is not {wanted}", hint)
 
 
 def _integer(value: object, smallest: int, largest: int) -> str:

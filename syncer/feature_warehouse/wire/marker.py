@@ -7,11 +7,15 @@ registry document, so that one read tells a reader both whether its view was syn
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from feature_warehouse.errors import NamespaceError
+from feature_warehouse.registry.feature import NAME
+from feature_warehouse.registry.shape import Part, ShapeError, parse
+from feature_warehouse.wire.keyspace import split_field
 
 #: The field of the markers hash that holds the revision of the registry document.
 REVISION = "#registry"
@@ -44,23 +48,53 @@ class Marker:
         return json.dumps(asdict(self), sort_keys=True, default=datetime.isoformat).encode()
 
 
-_NAMES = [field.name for field in fields(Marker)]
-
-
-def read_marker(field: str, text: bytes | None) -> Marker | None:
-    """The marker in ``field`` of ``#markers``; None when there is none. Raises NamespaceError for another text.
+def read_marker(field: str, text: bytes | None, key: str = "#markers") -> Marker | None:
+    """The marker in ``field`` of the hash ``key``; None when there is none. Raises NamespaceError for another text.
 
     What a later version of ours has added is skipped.
     """
     if text is None:
         return None
     try:
-        facts = json.loads(text)
-        known = {name: facts[name] for name in _NAMES if name in facts}
-        times = {name: known[name] and datetime.fromisoformat(known[name]) for name in _TIMES}
-        return Marker(**{**known, **times})
-    except (ValueError, TypeError, KeyError) as error:
+        split_field(field)
+        return _marker(parse(text))
+    except ShapeError as error:
         raise NamespaceError(
-            f"the marker '{field}' in Redis cannot be read: {type(error).__name__}: {error}",
-            f"remove it with `redis-cli HDEL <namespace>:#markers {field}`, then run `syncer sync`",
+            f"the marker '{field}' in '{key}' cannot be read: {error}",
+            f"where a later feature-warehouse wrote it, upgrade this one; else remove it with `redis-cli HDEL {key} "
+            f"{field}`, then run `syncer sync`",
         ) from error
+
+
+def _marker(facts: Part) -> Marker:
+    """Raises ShapeError. What the first version did not write yet may be missing."""
+    usual = Marker(entity=facts["entity"].text(NAME))
+    return replace(
+        usual,
+        **{
+            name: read(found)
+            for name, read in _READ.items()
+            if (found := facts[name] if name in _TIMES else facts.get(name)) is not None
+        },
+    )
+
+
+def _instant(part: Part) -> datetime | None:
+    return None if part.is_null else part.instant()
+
+
+def _count(part: Part) -> int:
+    return part.integer(0, (1 << 63) - 1)
+
+
+_READ: dict[str, Callable[[Part], Any]] = {
+    "state": lambda part: part.one_of("open", "done"),
+    "token": Part.text,
+    "as_of": _instant,
+    "clock": lambda part: part.one_of("real", "fixed"),
+    "newest_available_at": _instant,
+    "rows": _count,
+    "key_bytes": _count,
+    "message_bytes": _count,
+    "complete_through": _count,
+}

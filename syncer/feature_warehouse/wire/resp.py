@@ -7,6 +7,7 @@ replies are read by counting lines; what a reader is answered by, the Redis proj
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
@@ -34,6 +35,10 @@ def _around_key(fields: tuple[bytes, ...]) -> tuple[bytes, bytes]:
     return start, end
 
 
+class UnusualError(ValueError):
+    """What came may announce more than there is: to be asked for again, and read with care."""
+
+
 class Answers:
     """The replies to a row of ``hmget`` requests, however the stream is torn into chunks.
 
@@ -42,23 +47,40 @@ class Answers:
     key, what Redis said) of these. ``complete``: how many requests are answered to their end.
     """
 
-    def __init__(self, shapes: Sequence[tuple[int, int]]) -> None:
+    def __init__(self, shapes: Sequence[tuple[int, int]], *, careful: bool = False) -> None:
+        """``careful``: never takes more memory than what has come, several times as slowly; see ``feed``."""
         self._shapes = shapes
-        self._reader = Reader(notEnoughData=_OUTSTANDING)
+        self._reader: Reader | _CarefulReader = _CarefulReader() if careful else Reader(notEnoughData=_OUTSTANDING)
+        self._lengths = None if careful else {b"\r\n*%d\r\n" % fields for _, fields in shapes if fields}
+        self._end = b"\r\n"  # of what came so far
         self._done = 0  # keys of the request that is being answered
         self.values: list[list[bytes | None]] = [[] for _ in shapes]
         self.refused: list[tuple[int, int, str]] = []
         self.complete = 0
 
     def feed(self, chunk: bytes) -> None:
-        """Takes the next bytes. Raises ValueError for what is no such reply."""
+        """Takes the next bytes. Raises ValueError for what is no such reply.
+
+        Raises UnusualError where a chunk looks as if it announced a list of millions. The parser would make room for
+        them before they come; but these may as well be words in a text that was asked for.
+        """
         try:
+            if self._lengths is not None:
+                self._look(chunk, self._lengths)
             self._reader.feed(chunk)
             while self.complete < len(self._shapes) and self._read(*self._shapes[self.complete]):
                 self._done = 0
                 self.complete += 1
-        except ProtocolError as error:
+        except (ProtocolError, MemoryError) as error:
             raise ValueError(f"{error}: no reply to HMGET") from error
+
+    def _look(self, chunk: bytes, expected: set[bytes]) -> None:
+        seen = self._end + chunk
+        self._end = seen[-_LONGEST_START:]
+        # Counting words costs a tenth of searching for a pattern, and most chunks announce nothing else.
+        lists = seen.count(b"\r\n*") + seen.count(b"\r\n>")
+        if lists != sum(map(seen.count, expected)) and _MILLIONS.search(seen):
+            raise UnusualError("it may announce millions of values")
 
     def _read(self, count: int, size: int) -> bool:
         """Takes what has come of one request's replies; whether that was all."""
@@ -77,11 +99,64 @@ class Answers:
                 values.append(reply)
             else:
                 raise ValueError(f"{reply!r:.40} is no reply to {'HMGET' if size else 'GET'}")
+        if not {*map(type, values)} <= _VALUES:
+            raise ValueError("what is in a reply to HMGET is no value")
         return True
 
 
 #: What the library gives while a reply is not there to its end.
 _OUTSTANDING = object()
+
+_VALUES = {bytes, type(None)}
+
+#: How a list of a million values or more begins, and no fewer bytes than that.
+_MILLIONS, _LONGEST_START = re.compile(rb"\r\n[*>][+0-9]{7}"), 16
+
+
+class _CarefulReader:
+    """Reads what Redis answers a reader with, lists of values, and nothing else; as hiredis' Reader is used."""
+
+    def __init__(self) -> None:
+        self._data = b""
+
+    def feed(self, chunk: bytes) -> None:
+        self._data += chunk
+
+    def gets(self) -> object:
+        """The next reply; ``_OUTSTANDING`` while it is not there to its end. Raises ValueError."""
+        value, at = self._one(0)
+        if value is not _OUTSTANDING:
+            self._data = self._data[at:]
+        return value
+
+    def _one(self, at: int) -> tuple[object, int]:
+        kind, end = self._data[at : at + 1], self._data.find(b"\r\n", at)
+        if end < 0:
+            return _OUTSTANDING, at
+        rest, after = self._data[at + 1 : end], end + 2
+        if kind == b"-":
+            return ReplyFailure(text(rest)), after
+        if kind not in (b"*", b"$") or not _LENGTH.fullmatch(rest):
+            raise ValueError(f"{self._data[at:end]!r:.40} begins no value")
+        if rest == b"-1":
+            return None, after
+        if kind == b"*":
+            values = []
+            for _ in range(int(rest)):
+                if self._data[after : after + 1] not in (b"$", b""):
+                    raise ValueError("what is in a list is no value")
+                value, after = self._one(after)
+                if value is _OUTSTANDING:
+                    return value, at
+                values.append(value)
+            return values, after
+        size = int(rest)
+        if len(self._data) < after + size + 2:
+            return _OUTSTANDING, at
+        return self._data[after : after + size], after + size + 2
+
+
+_LENGTH = re.compile(rb"-1|[0-9]{1,10}")
 
 
 class Replies:
@@ -101,10 +176,13 @@ class Replies:
     def lines(self, count: int) -> list[bytes]:
         """The next ``count`` lines."""
         missing = count - self._data.count(b"\n")
-        chunks = [self._data]
+        chunks, without = [self._data], 0
         while missing > 0:
             chunks.append(self._receive())
-            missing -= chunks[-1].count(b"\n")
+            found = chunks[-1].count(b"\n")
+            missing, without = missing - found, 0 if found else without + len(chunks[-1])
+            if without > _LONGEST_LINE:
+                raise ValueError("a line that does not end is no reply")
         *lines, self._data = b"".join(chunks).split(b"\r\n", count)
         return lines
 
@@ -115,6 +193,10 @@ class Replies:
         while len(found) < count:
             end = data.find(b"\r\n", at)
             size = int(data[at + 1 : end]) if end >= 0 and data[at] == _BULK else -1
+            if end >= 0 and not ((data[at] == _BULK and -1 <= size <= _LONGEST_VALUE) or data[at] == _ERROR):
+                raise ValueError(f"{data[at:end]!r:.40} begins no value")
+            if end < 0 and len(data) - at > _LONGEST_LINE:
+                raise ValueError("a line that does not end is no reply")
             if end < 0 or (len(data) < end + size + 4 and size >= 0):
                 chunks = [data[at:], self._receive()]
                 wanted = end + size + 4 - at if end >= 0 else 0
@@ -135,7 +217,10 @@ class ReplyError(str):
     """What Redis said instead of an answer, without the '-'."""
 
 
-_BULK = ord("$")
+_BULK, _ERROR = ord("$"), ord("-")
+
+#: What Redis never exceeds: an error in words, and a value (its proto-max-bulk-len, twice as it is shipped), in bytes.
+_LONGEST_LINE, _LONGEST_VALUE = 1 << 20, 1 << 30
 
 
 def errors(lines: list[bytes]) -> list[tuple[int, str]]:

@@ -193,13 +193,43 @@ def test_the_log_is_rows_to_train_on_and_the_audit_a_table_to_test(shop: Shop) -
 
 def test_what_cannot_be_audited_is_exit_code_2(shop: Shop) -> None:
     assert shop.try_syncer("audit", "chrun").exit_code == 2
+
+
+def test_entries_that_are_no_rows_are_named_and_skipped(shop: Shop) -> None:
     sync(shop, KNOWN)
     serve(shop, KNOWN)
+    stream = "shop_dev:#served:churn@2"
     with redis.Redis.from_url(shop.redis_url) as client:
-        client.xadd("shop_dev:#served:churn@2", {"row": b"nonsense"})
-    refused = shop.try_syncer("audit", "churn@2")
-    assert refused.exit_code == 2
-    assert "in the served log of churn@2 cannot be read" in refused.stderr
+        row = json.loads(client.xrange(stream)[0][1][b"row"])
+        first, *_ = row["features"]
+        wrong = [b"nonsense", b"[" * 100_000, b'{"at": 5}', b'{"at": null}', b"\xff"]
+        for part, change in (
+            ("at", {"at": "2013-01-31T12:00:00"}),
+            ("views", {"views": [{"as_of": None, "event_time": None}]}),
+            ("given", {"given": {"customer_id": "x"}}),
+            ("features", {"features": {first: "x"}}),
+        ):
+            assert part in row
+            wrong.append(json.dumps(row | change).encode())
+        for entry in wrong:
+            client.xadd(stream, {"row": entry})
+        client.xadd(stream, {"other": b"x"})
+        client.xadd(stream, {"row": json.dumps(row | {"of": "a later version"})})
+    done = shop.try_syncer("audit", "churn@2", "--json")
+    assert done.exit_code == 0
+    named = [line for line in done.stderr.splitlines() if "in the served log of churn@2 cannot be read" in line]
+    assert len(named) == len(wrong) + 1
+    assert "given.customer_id is no bigint" in "".join(named)
+    assert json.loads(done.stdout)["skipped"] == [line.removeprefix("Warning: ") for line in named]
+    assert json.loads(done.stdout)["drained"] == len(CUSTOMERS) + 1
+    shop.syncer("drop", "--namespace", "shop_dev", "--yes")
+    with redis.Redis.from_url(shop.redis_url) as client:
+        assert client.keys("shop_dev:*") == []
+
+
+def test_a_dropped_namespace_has_no_log(shop: Shop) -> None:
+    sync(shop, KNOWN)
+    serve(shop, KNOWN)
     shop.syncer("drop", "--namespace", "shop_dev", "--yes")
     with redis.Redis.from_url(shop.redis_url) as client:
         assert client.keys("shop_dev:*") == []

@@ -37,6 +37,7 @@ from feature_warehouse.registry.feature import (
     OnDemandFeature,
     ServiceView,
 )
+from feature_warehouse.registry.shape import Part
 from tests.support.facts import CUSTOMER, ITEM, service, view
 
 ORDERS = view("orders", "spent", "plan varchar", "basket double[]", "last_seen timestamptz")
@@ -296,7 +297,7 @@ def test_the_file_and_the_document_say_all_of_it(registry: Registry, tmp_path: P
     path = tmp_path / "registry.json"
     path.write_text(to_text(registry))
     assert load_registry(path, "shop") == registry
-    assert from_json(to_json(registry)) == registry
+    assert from_json(Part(to_json(registry), "")) == registry
     assert from_document(to_document(registry, "prod")) == registry
     assert owner(to_document(registry, "prod")) == ("shop", "prod")
 
@@ -330,6 +331,6 @@ def test_a_revision_changes_with_the_content_alone() -> None:
 
 @pytest.mark.parametrize("read", [from_document, owner])
 @pytest.mark.parametrize("document", [b"", b"{", b"[]", b"7", b"null", b"{}", b'{"format": 1}', b"\xff"])
-def test_a_document_that_is_none_is_refused(read: Callable[[bytes], object], document: bytes) -> None:
-    with pytest.raises(NamespaceError, match="the registry document in Redis cannot be read"):
-        read(document)
+def test_a_document_that_is_none_is_refused(read: Callable[[bytes, str], object], document: bytes) -> None:
+    with pytest.raises(NamespaceError, match="the registry document 'a:#registry' in Redis cannot be read"):
+        read(document, "a:#registry")

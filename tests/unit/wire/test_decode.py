@@ -25,6 +25,8 @@ def view_of(*features: Feature, name: str = "carrier_delays", version: int = 2) 
     return FeatureView(name=name, version=version, entity=CARRIER, features=features)
 
 
+UUID = "0f8fad5b-d9cb-469f-a165-70867728950e"
+
 #: (type, the bytes of field 2, the value)
 EXAMPLES = [
     ("boolean", "1001", True),
@@ -39,7 +41,11 @@ EXAMPLES = [
     ("decimal(9,4)", "120731322e33343030", Decimal("12.3400")),
     ("varchar", "1200", ""),
     ("varchar", "1202c3bc", "ü"),
-    ("uuid", "120130", "0"),
+    (
+        "uuid",
+        "122430663866616435622d643963622d343639662d613136352d373038363737323839353065",
+        "0f8fad5b-d9cb-469f-a165-70867728950e",
+    ),
     ("blob", "120100", b"\0"),
     ("date", "1001", date(1969, 12, 31)),
     ("timestamptz", "1140420f0000000000", datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)),
@@ -105,11 +111,27 @@ def test_a_torn_message_is_refused_and_names_the_view():
         ("varchar", b"\x12\x01\xff"),
         ("date", b"\x10\xff\xff\xff\xff\x0f"),
         ("timestamptz", b"\x11" + b"\xff" * 7 + b"\x7f"),
+        ("tinyint", b"\x10\x80\x02"),
+        ("uinteger", b"\x10\x01"),
+        ("decimal(9,4)", b"\x12\x0512.34"),
+        ("decimal(9,4)", b"\x12\x0b123456.0000"),
+        ("decimal(9,4)", b"\x12\x03NaN"),
+        ("hugeint", b"\x12\x27" + b"9" * 39),
+        ("uhugeint", b"\x12\x02-1"),
+        ("uuid", b"\x12\x010"),
+        ("double[2]", b"\x12\x0a\x0a\x08" + bytes(8)),
+        ("tinyint[]", b"\x12\x04\x0a\x02\x80\x02"),
     ],
 )
 def test_a_value_that_its_type_cannot_have_is_refused(type_, field):
+    view = view_of(Feature("value", type_, 2))
     with pytest.raises(StoreError, match=r"carrier_delays\.v2"):
-        Decoder(view_of(Feature("value", type_, 2))).decode(EVENT_TIME + field)
+        Decoder(view).decode(EVENT_TIME + field)
+    for rows in (1, 20):
+        with pytest.raises(StoreError, match=rf"carrier_delays\.v2 .* at key {rows - 1}"):
+            BatchDecoder(view, ["value"]).decode(
+                [EVENT_TIME] * (rows - 1) + [EVENT_TIME + field], [b"key %d" % row for row in range(rows)]
+            )
 
 
 ANY_DECODER = Decoder(view_of(*(Feature(f"f{i}", type_, i + 2) for i, (type_, _, _) in enumerate(EXAMPLES))))

@@ -39,8 +39,37 @@ def test_what_a_later_version_adds_is_skipped() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [b"", b"{", b"[]", b"{}", b'{"as_of": null}', DONE.to_bytes().replace(b"2013-01", b"x")]
+    "text",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b'{"as_of": null}',
+        b"[" * 100_000,
+        *(
+            DONE.to_bytes().replace(*change)
+            for change in (
+                (b"2013-01", b"x"),
+                (b"+00:00", b""),
+                (b"fixed", b"solar"),
+                (b"done", b"held"),
+                (b'"carrier"', b'"*"'),
+                (b"95fabe77755873d5", b"\\ud800"),
+                (b"16", b"null"),
+                (b"16", b"-16"),
+                (b"16", b"1e300"),
+                (b"512", b"true"),
+            )
+        ),
+    ],
 )
 def test_a_text_that_is_none_is_refused_with_the_field_s_name(text: bytes) -> None:
-    with pytest.raises(NamespaceError, match="the marker 'carrier_delays:2' in Redis cannot be read"):
-        read_marker("carrier_delays:2", text)
+    with pytest.raises(NamespaceError, match="the marker 'carrier_delays:2' in 'a:#markers' cannot be read"):
+        read_marker("carrier_delays:2", text, "a:#markers")
+
+
+@pytest.mark.parametrize("field", ["carrier_delays", "carrier_delays:x", "Carrier:1", ":1", "a:1:2", "a:-1"])
+def test_a_field_of_no_view_is_refused(field: str) -> None:
+    with pytest.raises(NamespaceError, match="is no <feature view>:<version>"):
+        read_marker(field, DONE.to_bytes())

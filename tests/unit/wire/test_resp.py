@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import tracemalloc
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feature_warehouse.wire.resp import Answers, Replies, ReplyError, command, errors, hmget
+from feature_warehouse.wire.resp import Answers, Replies, ReplyError, UnusualError, command, errors, hmget
 
 LINES = [b":1", b"+OK", b"-OOM command not allowed", b":-1", b":0", b"-MOVED 3999 127.0.0.1:6381", b"-ERR \xff", b"*-1"]
 ERRORS = [(2, "OOM command not allowed"), (5, "MOVED 3999 127.0.0.1:6381"), (6, "ERR \ufffd")]
@@ -82,10 +84,13 @@ def bulk(value):
     return b"$-1\r\n" if value is None else b"$%d\r\n%b\r\n" % (len(value), value)
 
 
+#: A text that somebody wrote, and what a list of millions begins with.
+MILLIONS = b"call me:\r\n*5550199999\r\n"
+
 #: Values that look like the protocol, of all the lengths of a length.
 BULKS = (
     st.none()
-    | st.sampled_from([b"", b"\r\n", b"$-1\r\n", b"*2\r\n$1\r\n", b"x" * 99, b"y" * 100, b"z" * 1234])
+    | st.sampled_from([b"", b"\r\n", b"$-1\r\n", b"*2\r\n$1\r\n", b"x" * 99, b"y" * 100, b"z" * 1234, MILLIONS])
     | st.binary(max_size=12)
 )
 
@@ -108,10 +113,17 @@ def test_answers_are_read_however_the_stream_is_torn(data):
             stream += (b"*%d\r\n" % size if size else b"") + b"".join(map(bulk, bulks))
             values[-1] += bulks
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
-    answers = Answers(shapes)
-    for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
-        answers.feed(stream[start:end])
-    assert (answers.complete, answers.values, answers.refused) == (len(shapes), values, refused)
+    for careful in (False, True):
+        answers = Answers(shapes, careful=careful)
+        try:
+            for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
+                answers.feed(stream[start:end])
+        except UnusualError:
+            assert not careful
+            assert MILLIONS in stream
+        else:
+            assert careful or MILLIONS not in stream
+            assert (answers.complete, answers.values, answers.refused) == (len(shapes), values, refused)
 
 
 def test_answers_know_when_something_is_outstanding():
@@ -131,3 +143,38 @@ def test_answers_know_when_something_is_outstanding():
 def test_what_is_no_answer_to_a_read_is_refused(stream):
     with pytest.raises(ValueError, match="no reply to HMGET"):
         Answers([(1, 2)]).feed(stream)
+    with pytest.raises(ValueError, match=r"is no reply to HMGET|begins no value"):
+        Answers([(1, 2)], careful=True).feed(stream + b"\r\n")
+
+
+def fed(answers, stream, step):
+    for at in range(0, len(stream), step):
+        answers.feed(stream[at : at + step])
+
+
+@pytest.mark.parametrize("start", [b"*2147483647\r\n", b">9999999\r\n", b"*1\r\n*2147483647\r\n", b"*+2147483647\r\n"])
+@pytest.mark.parametrize("before", [b"", b"*2\r\n$1\r\na\r\n$-1\r\n"])
+def test_no_room_is_made_for_what_is_only_announced(before, start):
+    """However the announcement is torn; the parser would take gigabytes, and seconds."""
+    for step in (1, 7, 1_000):
+        with pytest.raises(UnusualError):
+            fed(Answers([(9, 2)]), before + start, step)
+    tracemalloc.start()
+    careful = Answers([(9, 2)], careful=True)
+    with contextlib.suppress(ValueError):
+        careful.feed(before + start)
+    assert tracemalloc.get_traced_memory()[1] < 100_000
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("stream", [b"x", b"$12345678901\r\n", b"$1073741825\r\n", b"$-2\r\n", b":1\r\n", b"$x\r\n"])
+def test_what_is_no_value_ends_a_read_back(stream):
+    chunks = iter([stream, *[b"x" * 65_536] * 100])
+    with pytest.raises(ValueError, match=r"begins no value|does not end|invalid literal"):
+        Replies(lambda: next(chunks)).values(1)
+
+
+def test_a_line_that_never_ends_is_no_reply():
+    chunks = iter([b"x" * 65_536] * 100)
+    with pytest.raises(ValueError, match="does not end"):
+        Replies(lambda: next(chunks)).lines(1)

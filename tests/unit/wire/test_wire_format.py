@@ -232,7 +232,10 @@ def test_what_later_versions_add_is_skipped():
     document["views"]["carrier_delays.v2"]["colour"] = document["colour"] = "red"
     assert from_document(json.dumps(document).encode()) == REGISTRY
     marker = MARKERS["carrier_delays:2"]
-    assert read_marker("f", json.dumps({**json.loads(marker.to_bytes()), "colour": "red"}).encode()) == marker
+    assert (
+        read_marker("carrier_delays:2", json.dumps({**json.loads(marker.to_bytes()), "colour": "red"}).encode())
+        == marker
+    )
 
 
 def test_the_table_of_statuses_is_the_codes():

@@ -1,0 +1,269 @@
+"""Nothing from Redis is trusted: whatever lies there, only our errors come out, and a client survives all of it.
+
+What is drawn is one change, or some, away from what is written there by us. One client reads it all, and the good
+contents in between: what is bad outlives its mending nowhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from feature_warehouse import AsyncFeatureClient, FeatureClient
+from feature_warehouse.client.served import ServedRow, ServedView, read_row
+from feature_warehouse.errors import NamespaceError, SyncerError
+from feature_warehouse.mirror.lease import Holder
+from feature_warehouse.mirror.namespace import check_contained, check_owner, read_markers
+from feature_warehouse.registry.document import revision
+from feature_warehouse.registry.feature import OnDemandFeature
+from feature_warehouse.store.store import Store
+from feature_warehouse.wire.keyspace import entity_key, field_name, markers_key, registry_key
+from feature_warehouse.wire.marker import REVISION
+from tests.support import hostile
+from tests.support.facts import ITEM, service, view
+from tests.support.processes import HOST
+from tests.support.served import NAMESPACE, Served
+
+ORDERS = view(
+    "orders", "n bigint", "spent decimal(9,2)", "basket double[]", "plan varchar", "code uuid", "few tinyint",
+    ttl=timedelta(days=30), expected_every=timedelta(days=1), available_at="known_at",
+)  # fmt: skip
+STOCK = view("stock", "in_stock integer", entity=ITEM)
+CHURN = replace(
+    service("churn", "orders.v1 n spent basket plan code few", "stock.v1 in_stock"),
+    request={"amount": "double"},
+    on_demand=(OnDemandFeature("share", "double", "amount / n"),),
+)
+ROW = {"customer_id": 1, "warehouse": "north", "sku": "A", "amount": 3.0}
+CODE = "0f8fad5b-d9cb-469f-a165-70867728950e"
+
+
+@pytest.fixture
+def served(redis_url: str) -> Iterator[Served]:
+    with Served(redis_url, [ORDERS, STOCK], [CHURN]) as made:
+        made.put("orders.v1", {"customer_id": 1}, n=2, spent="25.50", basket=[1.5], plan="a", code=CODE, few=3)
+        made.put("stock.v1", {"warehouse": "north", "sku": "A"}, in_stock=4)
+        yield made
+
+
+class Readers:
+    """A client of each kind, which live through everything."""
+
+    def __init__(self, url: str) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._sync = FeatureClient(url, NAMESPACE, timeout=2)
+        self._async = AsyncFeatureClient(url, NAMESPACE, timeout=2)
+
+    def read(self) -> list[dict[str, Any] | SyncerError]:
+        """What each says of one row. Whatever is no SyncerError comes out."""
+        found: list[dict[str, Any] | SyncerError] = []
+        try:
+            found.append(self._sync.get_online_features("churn", [ROW]).rows()[0])
+        except SyncerError as error:
+            found.append(error)
+        try:
+            got = self._loop.run_until_complete(self._async.get_online_features("churn", [ROW] * 7))
+            found.append(got.rows()[0])
+        except SyncerError as error:
+            found.append(error)
+        return found
+
+    def close(self) -> None:
+        self._sync.close()
+        self._loop.run_until_complete(self._async.close())
+        self._loop.close()
+
+
+@pytest.fixture
+def readers(served: Served) -> Iterator[Readers]:
+    made = Readers(served.url)
+    yield made
+    made.close()
+
+
+def said(use: Callable[[], object]) -> str:
+    """The words of the SyncerError that a use of Redis ends in; '': it ends well."""
+    try:
+        use()
+    except SyncerError as error:
+        return error.message
+    return ""
+
+
+def hold(
+    contents: Iterator[bytes], count: int, put: Callable[[bytes], None], mend: Callable[[], None], readers: Readers
+) -> int:
+    """Reads each of ``count`` contents, and the good one after it; returns how many were refused."""
+    mend()
+    good = readers.read()
+    assert all(isinstance(each, dict) for each in good), good
+    refused = 0
+    for content in itertools.islice(contents, count):
+        put(content)
+        bad = readers.read()
+        refused += any(isinstance(each, SyncerError) for each in bad)
+        first, second = bad
+        assert isinstance(first, SyncerError) == isinstance(second, SyncerError), (content[:500], bad)
+        mend()
+        assert readers.read() == good, content[:500]
+    return refused
+
+
+def test_documents(served: Served, readers: Readers, record_property: Callable[[str, object], None]) -> None:
+    key, markers = registry_key(NAMESPACE), markers_key(NAMESPACE)
+    good = served.server.get(key)
+    store = Store(served.url)
+
+    def show(document: bytes) -> None:
+        served.server.set(key, document)
+        served.server.hset(markers, REVISION, revision(document))
+        words = said(lambda: check_owner(store, NAMESPACE, "shop", "dev"))
+        words += said(lambda: check_contained(document, served.registry, NAMESPACE))
+        assert f"'{key}'" in words or "cannot be read" not in words
+
+    refused = hold(hostile.texts(good, random.Random(1)), 900, show, lambda: show(good), readers)
+    record_property("figure", f"hostile documents: {refused} of 900 refused, the rest read")
+    store.close()
+
+
+def test_markers(served: Served, readers: Readers, record_property: Callable[[str, object], None]) -> None:
+    markers, field = markers_key(NAMESPACE), field_name("orders", 1)
+    good = served.server.hget(markers, field)
+    store = Store(served.url)
+
+    def put(text: bytes) -> None:
+        served.server.hset(markers, field, text)
+        words = said(lambda: read_markers(store, NAMESPACE))
+        assert not words or f"the marker '{field}' in '{markers}' cannot be read" in words
+
+    refused = hold(hostile.texts(good, random.Random(2)), 500, put, lambda: put(good), readers)
+    record_property("figure", f"hostile markers: {refused} of 500 refused, the rest read")
+    store.close()
+
+
+def test_messages(served: Served, readers: Readers, record_property: Callable[[str, object], None]) -> None:
+    key, field = entity_key(NAMESPACE, ORDERS.entity, ROW), field_name("orders", 1)
+    good = served.server.hget(key, field)
+    contents = hostile.messages(good, random.Random(3))
+
+    def put(message: bytes) -> None:
+        served.server.hset(key, field, message)
+
+    refused = hold(contents, 500, put, lambda: put(good), readers)
+    record_property("figure", f"hostile messages: {refused} of 500 refused, the rest read")
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [("orders", b"{}"), (b"\xff", b"{}"), ("orders:x", b"{}"), ("Orders:1", b"{}"), ("orders:99999999999", b"{}")],
+)
+def test_fields_of_no_view_among_the_markers(field: str | bytes, text: bytes, served: Served, readers: Readers) -> None:
+    served.server.hset(markers_key(NAMESPACE), field, text)
+    store = Store(served.url)
+    with pytest.raises(NamespaceError, match=r"in 'shop_dev:#markers' cannot be read"):
+        read_markers(store, NAMESPACE)
+    store.close()
+    assert all(isinstance(each, dict) for each in readers.read())  # who looks at its own views reads on
+
+
+def test_a_later_format_says_what_to_upgrade(served: Served, readers: Readers) -> None:
+    key = registry_key(NAMESPACE)
+    later = json.loads(served.server.get(key)) | {"format": 2}
+    served.server.set(key, json.dumps(later))
+    served.server.hset(markers_key(NAMESPACE), REVISION, "other")
+    for each in readers.read():
+        assert isinstance(each, NamespaceError)
+        assert each.message == f"the registry document '{key}' in Redis has format 2, and this version knows format 1"
+        assert each.hint == "upgrade feature-warehouse here to the version that wrote it"
+
+
+def test_log_entries() -> None:
+    now = datetime(2013, 2, 1, tzinfo=timezone.utc)
+    good = ServedRow(now, {"customer_id": 1}, {"n": 2, "plan": None}, [ServedView(now, now)]).to_bytes()
+    assert read_row(good)["given"] == {"customer_id": "1"}
+    refused = 0
+    for entry in itertools.islice(hostile.texts(good, random.Random(4)), 500):
+        try:
+            json.dumps(read_row(entry), ensure_ascii=False).encode()
+        except ValueError:
+            refused += 1
+    assert refused > 250
+
+
+def test_words_of_who_holds_a_lease() -> None:
+    for text in itertools.islice(hostile.texts(Holder.own(), random.Random(5)), 300):
+        holder = Holder(text)
+        assert str(holder).encode()
+        holder.is_gone()
+
+
+class Impostor:
+    """A server that logs everybody in, and then answers each read with what it is told to."""
+
+    def __init__(self) -> None:
+        self.answer = b""
+        self._server = socket.create_server((HOST, 0))
+        self.port = self._server.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                peer, _ = self._server.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(peer,), daemon=True).start()
+
+    def _serve(self, peer: socket.socket) -> None:
+        with peer:
+            while data := peer.recv(1 << 16):
+                if b"CLIENT" in data or b"SELECT" in data:
+                    peer.sendall(b"+OK\r\n" * (data.count(b"CLIENT") + data.count(b"SELECT")))
+                else:
+                    peer.sendall(self.answer)
+                    return
+
+    def close(self) -> None:
+        self._server.close()
+
+
+@pytest.fixture
+def impostor() -> Iterator[Impostor]:
+    made = Impostor()
+    yield made
+    made.close()
+
+
+def test_replies(impostor: Impostor) -> None:
+    """Of a server that is none. It never takes long, nor much memory: what is announced is not made room for."""
+    readers = Readers(f"redis://{HOST}:{impostor.port}")
+    began = time.monotonic()
+    for answer in itertools.islice(hostile.replies(b"$2\r\n{}\r\n", random.Random(6)), 200):
+        impostor.answer = answer
+        assert all(isinstance(each, SyncerError) for each in readers.read()), answer
+    readers.close()
+    assert time.monotonic() - began < 60
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b":1\r\n", b"*2\r\n:1\r\n:2\r\n", b"*3\r\n$1\r\na\r\n:1\r\n$-1\r\n", b"*2\r\n$1\r\n7\r\n:1\r\n"],
+)
+def test_replies_to_a_syncer(answer: bytes, impostor: Impostor) -> None:
+    impostor.answer = answer
+    store = Store(f"redis://{HOST}:{impostor.port}", timeout=2)
+    assert "is no reply about a: " in said(lambda: store.get("a"))
+    assert "is no reply about b: " in said(lambda: store.hash_fields("b"))
+    assert "is no reply about c: " in said(lambda: list(store.scan("c", "d")))
+    store.close()
