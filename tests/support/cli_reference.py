@@ -69,7 +69,8 @@ With `--json` a result is one JSON object on one line:
 | `audit` | `passed`, `drained`, `skipped`; `features`, each with {audited} |
 | `batch` | `rows`, `path`, `as_of` |
 | `check` | `problems` and `warnings`, each with `message`, `hint`, and for other values `retrain` and `diff`; \
-`notes`; with `--data`: `data` |
+`notes`; `judged`, how many served features; `not_judged`, each with `features`, `what`, `reason`; with `--data`: \
+`data` |
 | `drift` | `as_of`; `stale` and `empty`, names of profiles; `features`, each with {drifted} |
 | `drop` | `namespace`, `dropped`; `removed`, entities by view |
 | `get` | `service`; `features` and `statuses`, both by feature; `not_computed`, on-demand features for want of DuckDB |

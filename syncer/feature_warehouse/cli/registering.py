@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from feature_warehouse.errors import RefusedError, SyncerError, ValueChangeError
 from feature_warehouse.project.project import ProjectOptions
 
 if TYPE_CHECKING:
+    from feature_warehouse.gate.gate import Unjudged
     from feature_warehouse.gate.proof import Proof
 
 
@@ -23,12 +24,18 @@ if TYPE_CHECKING:
 @project_options
 @against_option
 @click.option("--accept-fix", metavar="REASON", help="Take other values of served features, for this reason.")
+@click.option(
+    "--accept-unjudged",
+    metavar="REASON",
+    help="Serve what cannot be judged, for this reason, and warn no more of it.",
+)
 @json_option
 @uncollected()
 def register(
     project: ProjectOptions,
     against: str | None,
     accept_fix: str | None,
+    accept_unjudged: str | None,
     as_json: bool,
 ) -> None:
     """Take what the project says now into its registry. Writes registry/.
@@ -42,7 +49,7 @@ def register(
 
     proposal = load_proposal(project)
     try:
-        done = register_project(proposal, against=against, accept_fix=accept_fix)
+        done = register_project(proposal, against=against, accept_fix=accept_fix, accept_unjudged=accept_unjudged)
     except RefusedError as refused:
         _say(refused.problems, as_json)
         sys.exit(1)
@@ -99,6 +106,8 @@ def check(
                 "problems": list(map(_json, checked.problems)),
                 "warnings": list(map(_json, checked.warnings)),
                 "notes": checked.notes,
+                "judged": checked.judged,
+                "not_judged": [asdict(one) for one in checked.unjudged],
                 **({"data": [asdict(proof) for proof in proofs]} if data else {}),
             }
         )
@@ -115,8 +124,18 @@ def check(
                 click.echo(annotation(one, kind, proposal))
         if not checked.problems:
             views, services = len(proposal.declarations.views), len(proposal.declarations.services)
-            click.echo(f"The registry agrees: feature view versions {views}, service versions {services}.")
+            agrees = f"The registry agrees: feature view versions {views}, service versions {services}"
+            click.echo(f"{agrees}; judged: {counted(checked.judged, 'feature')}{_not_judged(checked.unjudged)}.")
     sys.exit(1 if checked.problems else 0)
+
+
+def _not_judged(unjudged: Sequence[Unjudged]) -> str:
+    """'; not judged: 2, because orders.v1: `stg` reads ... (the reason)'"""
+    if not unjudged:
+        return ""
+    features = {feature for one in unjudged for feature in one.features}
+    why = "; ".join(f"{one.what} ({one.reason})" for one in unjudged)
+    return f"; not judged: {len(features)}, because {why}"
 
 
 def _proof_lines(proof: Proof) -> Iterator[str]:

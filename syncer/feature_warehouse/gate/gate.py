@@ -30,7 +30,7 @@ from feature_warehouse.gate.services import changed_expressions, service_problem
 from feature_warehouse.project.declarations import DeclaredView
 from feature_warehouse.project.definition import Definition
 from feature_warehouse.project.definition import to_text as definition_text
-from feature_warehouse.registry.document import Fix, Registry, changes, refusals, taken_in, to_text
+from feature_warehouse.registry.document import Acknowledged, Fix, Registry, changes, refusals, taken_in, to_text
 from feature_warehouse.sql.changes import Change
 from feature_warehouse.sql.relations import read_by_name
 from feature_warehouse.warehouse.duckdb import open_warehouse
@@ -51,45 +51,74 @@ class Registered:
     retrain: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Unjudged:
+    """Served features of which no change can be seen, and why that was acknowledged."""
+
+    features: tuple[str, ...]  # orders.v1.amount
+    what: str
+    reason: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
     """What ``check`` found: what must be mended, what will have to be one day, and what is good to know.
 
+    ``judged``: how many served features; ``unjudged``: those of which it is known that they are not, with the reason.
     ``other_sql``: of the served views whose SQL is not as accepted, the accepted definition and the project's.
     """
 
     problems: tuple[SyncerError, ...]
     warnings: tuple[SyncerError, ...] = ()
     notes: tuple[str, ...] = ()
+    judged: int = 0
+    unjudged: tuple[Unjudged, ...] = ()
     other_sql: Mapping[str, tuple[Definition, Definition]] = field(default_factory=dict)
 
 
-def register_project(proposal: Proposal, *, against: str | None = None, accept_fix: str | None = None) -> Registered:
+def register_project(
+    proposal: Proposal,
+    *,
+    against: str | None = None,
+    accept_fix: str | None = None,
+    accept_unjudged: str | None = None,
+) -> Registered:
     """Takes what the project says into its registry and writes it, judged against what counted before the change.
 
     ``accept_fix``: the reason for which served features get other values under an old version all the same, recorded
-    with today's date. Raises DefinitionError for the first declaration that is wrong and RefusedError, with all
-    problems, for changes that are refused; all files are then as before.
+    with today's date. ``accept_unjudged``: the reason for which what cannot be judged is served as it is. Raises
+    DefinitionError for the first declaration that is wrong and RefusedError, with all problems, for changes that are
+    refused; all files are then as before.
     """
     proposal.declarations.raise_first()
     gate = _Gate(proposal, accepted_before(proposal.project.folder, proposal.declarations.project, against))
     changed = gate.value_changes()
-    problems = [*gate.refused(), *gate.refused_expressions(), *gate.beside(), *proposal.skew.problems]
+    problems = [*gate.refused(), *gate.refused_expressions(), *gate.wrong_latest(), *proposal.skew.problems]
     if accept_fix is None:
         problems += map(gate.refused_values, changed)
+    if accept_unjudged is None:
+        problems += gate.unacknowledged(gate.read_by_name())
     if problems:
         raise RefusedError(problems)
-    new: list[Fix] = []
+    today = datetime.now(timezone.utc).date()
+    new, told = list[Fix](), list[Acknowledged]()
     if accept_fix is not None:
-        if not accept_fix.strip():
-            raise RegistryError("the reason of the fix is empty", '`--accept-fix "what was wrong"`')
-        today = datetime.now(timezone.utc).date()
+        _check_reason("--accept-fix", accept_fix)
         new = [Fix(today, one.view, tuple(change.feature for change in one.changes), accept_fix) for one in changed]
         if not new:
             raise RegistryError(
                 "there is nothing to accept: no served feature gets other values", "leave out the reason"
             )
-    registry = replace(gate.registry, fixes=tuple(sorted([*gate.registry.fixes, *new])))
+    if accept_unjudged is not None:
+        _check_reason("--accept-unjudged", accept_unjudged)
+        told = [Acknowledged(_what(one), today, accept_unjudged) for one in gate.unacknowledged(gate.unjudged())]
+        if not told:
+            raise RegistryError("there is nothing to accept: all is judged, or acknowledged", "leave out the reason")
+    registry = replace(
+        gate.registry,
+        fixes=tuple(sorted([*gate.registry.fixes, *new])),
+        acknowledged=tuple(sorted({*gate.registry.acknowledged, *told})),
+    )
     files = gate.files(registry)
     for path, text in files.items():
         _write(proposal.project.folder / path, text)
@@ -98,7 +127,12 @@ def register_project(proposal: Proposal, *, against: str | None = None, accept_f
             left.unlink()
     return Registered(
         registry=registry,
-        changes=(*changes(gate.here.registry, registry), *gate.new_sql(), *map(_said, new)),
+        changes=(
+            *changes(gate.here.registry, registry),
+            *gate.new_sql(),
+            *map(_said, new),
+            *(f"{one.what}: acknowledged: {one.reason}" for one in told),
+        ),
         retrain=tuple(dict.fromkeys(one for fix in new for one in gate.retrain(fix.view, fix.features))),
     )
 
@@ -116,18 +150,21 @@ def check_project(proposal: Proposal, *, against: str | None = None) -> Checked:
     late, warnings = gate.deprecated((proposal.project.clock() or datetime.now(timezone.utc)).date())
     changed = gate.value_changes()
     problems = [*gate.refused(), *gate.without_latest(), *map(gate.refused_values, changed), *late]
-    problems += [*gate.refused_expressions(), *gate.beside(), *proposal.skew.problems]
+    problems += [*gate.refused_expressions(), *gate.wrong_latest(), *proposal.skew.problems]
+    problems += gate.unacknowledged(gate.read_by_name())
     if gate.unreadable is not None:
         problems.append(gate.unreadable)
     elif not problems:
         problems += (
             RegistryError(f"the registry is behind the project: {change}", _REGISTER) for change in gate.behind()
         )
-    warnings += [*gate.unknown_drafts(), *gate.other_releases(), *proposal.skew.warnings]
+    warnings += [*gate.unknown_drafts(), *gate.other_releases(), *gate.unacknowledged(proposal.skew.warnings)]
     return Checked(
         problems=tuple(problems),
         warnings=tuple(warnings),
         notes=(*gate.unread(), *gate.unrecorded()),
+        judged=gate.count_judged(),
+        unjudged=tuple(gate.acknowledged_unjudged()),
         other_sql={id_: (base.definitions[id_], proposal.definitions.definitions[id_]) for id_ in gate.judged},
     )
 
@@ -162,6 +199,10 @@ class _Gate:
         registry = taken_in(base.registry, self._views, proposal.declarations.services)
         fixes = tuple(sorted({*base.registry.fixes, *self._kept_fixes()}))
         self.registry = replace(registry, fixes=fixes, settings=proposal.settings)
+        kept = {*base.registry.acknowledged, *self.here.registry.acknowledged}
+        still = {_what(one) for one in self.unjudged()}
+        acknowledged = tuple(sorted(one for one in kept if one.what in still))
+        self.registry = replace(self.registry, acknowledged=acknowledged)
 
     def _kept_fixes(self) -> Iterator[Fix]:
         """The fixes of this change that were accepted before, and still mend something."""
@@ -237,11 +278,6 @@ class _Gate:
                     f"ref('{declared.view.name}', v={declared.view.version})) }}}}",
                 )
 
-    def beside(self) -> Iterator[DefinitionError]:
-        """What would let served values change unseen."""
-        yield from self.wrong_latest()
-        yield from self.read_by_name()
-
     def wrong_latest(self) -> Iterator[DefinitionError]:
         """The served views whose latest values would be others than those of their history."""
         for declared in self._served():
@@ -260,6 +296,28 @@ class _Gate:
                     "could be judged",
                     "read it by ref() or source(): a table that others make is a source",
                 )
+
+    def unjudged(self) -> list[DefinitionError]:
+        """All that hides whether a served value changes."""
+        return [*self.read_by_name(), *self.proposal.skew.warnings]
+
+    def unacknowledged(self, found: Iterable[DefinitionError]) -> list[DefinitionError]:
+        told = {one.what for one in self.registry.acknowledged}
+        return [one for one in found if _what(one) not in told]
+
+    def acknowledged_unjudged(self) -> Iterator[Unjudged]:
+        """What is served although something above it is read by its name."""
+        reasons = {one.what: one.reason for one in self.registry.acknowledged}
+        for problem in self.read_by_name():
+            if (what := _what(problem)) in reasons:
+                view = self.registry.views[what.partition(":")[0]]
+                features = tuple(f"{view.id}.{feature.name}" for feature in view.features)
+                yield Unjudged(features, what, reasons[what])
+
+    def count_judged(self) -> int:
+        """How many served features are judged."""
+        served = sum(len(view.features) for view in self.registry.views.values())
+        return served - len({feature for one in self.acknowledged_unjudged() for feature in one.features})
 
     def _served(self) -> Iterator[DeclaredView]:
         return (self.proposal.declarations.views[id_] for id_ in self.registry.views)
@@ -372,6 +430,16 @@ class _Gate:
             "registry/features.proto": proto_text(registry.views.values()),
             **{sql_path(id_): definition_text(id_, definitions[id_]) for id_ in registry.views},
         }
+
+
+def _what(problem: DefinitionError) -> str:
+    """The sentence without its file, which may move."""
+    return problem.message.partition(": ")[2]
+
+
+def _check_reason(option: str, reason: str) -> None:
+    if not reason.strip():
+        raise RegistryError(f"the reason of {option} is empty", f'`{option} "why that is right"`')
 
 
 def _said(fix: Fix) -> str:

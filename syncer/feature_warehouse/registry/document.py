@@ -58,11 +58,21 @@ class Fix:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Acknowledged:
+    """What cannot be judged and is served all the same: a sentence of the gate, without its file, and the reason."""
+
+    what: str
+    on: date
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class Registry:
     """What is served: views with their numbered features only, services, and the ids that will not come back.
 
-    ``fixes`` and ``settings`` stand in the file alone; readers of the document in Redis have no use for them.
+    ``fixes``, ``acknowledged`` and ``settings`` stand in the file alone; readers of the document in Redis have no use
+    for them.
     """
 
     project: str
@@ -71,6 +81,7 @@ class Registry:
     retired_views: frozenset[str] = frozenset()
     retired_services: frozenset[str] = frozenset()
     fixes: tuple[Fix, ...] = ()
+    acknowledged: tuple[Acknowledged, ...] = ()
     settings: Mapping[str, str] | None = None  # of the profile, that decide about values; None: not written down yet
 
 
@@ -128,6 +139,7 @@ def taken_in(registry: Registry, views: Mapping[str, FeatureView], services: Map
         retired_views=registry.retired_views | (registry.views.keys() - kept.keys()),
         retired_services=registry.retired_services | (registry.services.keys() - services.keys()),
         fixes=registry.fixes,
+        acknowledged=registry.acknowledged,
         settings=registry.settings,
     )
 
@@ -273,9 +285,14 @@ def _with_decisions(registry: Registry, file: Part) -> Registry:
         )
         for fix in (found.items() if found else ())
     )
+    told = file.get("acknowledged")
+    acknowledged = (
+        Acknowledged(what=one["what"].text(), on=one["on"].date(), reason=one["reason"].text())
+        for one in (told.items() if told else ())
+    )
     given = file.get("settings")
     settings = {name: value.text() for name, value in given.members()} if given else None
-    return replace(registry, fixes=tuple(fixes), settings=settings)
+    return replace(registry, fixes=tuple(fixes), acknowledged=tuple(acknowledged), settings=settings)
 
 
 def to_text(registry: Registry) -> str:
@@ -285,6 +302,10 @@ def to_text(registry: Registry) -> str:
         for fix in sorted(registry.fixes)
     ]
     content = to_json(registry) | ({"fixes": fixes} if fixes else {})
+    if registry.acknowledged:
+        content["acknowledged"] = [
+            {"on": one.on.isoformat(), "what": one.what, "reason": one.reason} for one in sorted(registry.acknowledged)
+        ]
     if registry.settings is not None:
         content["settings"] = dict(registry.settings)
     return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

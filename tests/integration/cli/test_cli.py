@@ -101,7 +101,10 @@ def test_options_are_called_alike_everywhere() -> None:
 def test_allow_is_for_one_run_and_accept_has_a_reason() -> None:
     given = [each for command in main.commands.values() for each in command.params if isinstance(each, click.Option)]
     accepting = {name: option for option in given for name in option.opts if name.startswith("--accept-")}
-    assert {name: option.metavar for name, option in accepting.items()} == {"--accept-fix": "REASON"}
+    assert {name: option.metavar for name, option in accepting.items()} == {
+        "--accept-fix": "REASON",
+        "--accept-unjudged": "REASON",
+    }
     allowing = {name for option in given for name in option.opts if name.startswith("--allow-")}
     assert {name[2:].replace("-", "_") for name in allowing} < {*Terms.__dataclass_fields__}  # of a run; kept nowhere
 
@@ -139,7 +142,10 @@ def test_register_says_what_it_took_in_and_where(shop: Shop) -> None:
 
 
 def test_register_and_check_agree(shop: Shop) -> None:
-    assert shop.syncer("check") == "The registry agrees: feature view versions 3, service versions 3.\n"
+    assert (
+        shop.syncer("check")
+        == "The registry agrees: feature view versions 3, service versions 3; judged: 9 features.\n"
+    )
     shop.write("registry/features.proto", "// edited by hand\n")
     found = shop.try_syncer("check")
     assert (found.exit_code, found.stdout) == (1, "")
@@ -271,7 +277,7 @@ def test_a_project_is_found_from_the_folders_below_it(shop: Shop) -> None:
         result = CliRunner(env=profiles).invoke(main, ["check"])
     assert (result.exit_code, result.output) == (
         0,
-        "The registry agrees: feature view versions 3, service versions 3.\n",
+        "The registry agrees: feature view versions 3, service versions 3; judged: 9 features.\n",
     )
 
 

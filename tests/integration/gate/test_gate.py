@@ -35,7 +35,7 @@ def shop(prepared: Repository, tmp_path: Path) -> Repository:
 
 
 def agrees(shop: Repository) -> bool:
-    return shop.syncer("check").endswith("The registry agrees: feature view versions 1, service versions 2.\n")
+    return "The registry agrees: feature view versions 1, service versions 2; judged: " in shop.syncer("check")
 
 
 # --- what passes
@@ -229,7 +229,11 @@ def test_what_callers_of_a_published_service_would_trip_over_is_refused_and_a_dr
     shop.syncer("register")
     shop.write("models/worth_v2.yml", exposure("worth", 2, reads + "request: {due: date}"))
     assert shop.syncer("register").splitlines()[0] == "worth@2: changed"
-    assert shop.syncer("check").endswith("The registry agrees: feature view versions 1, service versions 4.\n")
+    assert (
+        shop.syncer("check")
+        .splitlines()[-1]
+        .startswith("The registry agrees: feature view versions 1, service versions 4; judged: ")
+    )
 
 
 # --- fixes
@@ -285,7 +289,7 @@ def test_a_fault_in_a_project_that_is_parsed_anew_is_one(shop: Repository) -> No
 
 def test_there_must_be_something_to_accept(shop: Repository) -> None:
     said = refused(shop.try_syncer("register", "--accept-fix", " "))
-    assert said[0] == "Error: the reason of the fix is empty"
+    assert said[0] == "Error: the reason of --accept-fix is empty"
     said = refused(shop.try_syncer("register", "--accept-fix", "just so"))
     assert said[0] == "Error: there is nothing to accept: no served feature gets other values"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -87,8 +88,8 @@ def errors(shop: Repository) -> list[str]:
     return refusals(shop, "check")
 
 
-def refusals(shop: Repository, command: str) -> list[str]:
-    done = shop.try_syncer(command)
+def refusals(shop: Repository, *command: str) -> list[str]:
+    done = shop.try_syncer(*command)
     assert done.exit_code == 1, done.output
     return [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
 
@@ -249,6 +250,29 @@ def test_what_is_read_by_its_name_is_refused(shop: Repository, before: str, afte
     shop.replace(STG, before, after)
     assert any("by its name, so that no change of it could be judged" in line for line in errors(shop))
     assert any("`stg_payments` reads " in line for line in refusals(shop, "register"))
+
+
+def test_what_cannot_be_judged_is_served_for_a_reason(shop: Repository) -> None:
+    warned = [line for line in shop.try_syncer("check").stderr.splitlines() if line.startswith("Warning: ")]
+    assert warned == ["Warning: models/spending.yml: spending.v1: `stg_payments` is compared as text: it has hooks"]
+    shop.replace(STG, "{{ ref('payments') }}", "main.payments")
+    said = shop.syncer("register", "--accept-fix", "a view of it", "--accept-unjudged", "IT owns it").splitlines()
+    by_name = "spending.v1: `stg_payments` reads main.payments by its name, so that no change of it could be judged"
+    assert f"{by_name}: acknowledged: IT owns it" in said
+    checked = shop.try_syncer("check")
+    assert checked.stderr == ""
+    assert checked.stdout.endswith(f"; judged: 0 features; not judged: 2, because {by_name} (IT owns it).\n")
+    told = json.loads((shop.folder / "registry/registry.json").read_text())["acknowledged"]
+    assert {one["reason"] for one in told} == {"IT owns it"}
+    shop.replace(STG, "main.payments", "main.refunds")
+    assert any("`stg_payments` reads main.refunds by its name" in line for line in errors(shop))
+
+
+def test_there_has_to_be_something_to_acknowledge_and_a_reason(shop: Repository) -> None:
+    assert refusals(shop, "register", "--accept-unjudged", " ") == ["Error: the reason of --accept-unjudged is empty"]
+    shop.syncer("register", "--accept-unjudged", "hooks are reviewed by hand")
+    (refusal,) = refusals(shop, "register", "--accept-unjudged", "again")
+    assert refusal == "Error: there is nothing to accept: all is judged, or acknowledged"
 
 
 def test_files_that_dbt_reads_as_a_source_are_one(shop: Repository) -> None:
