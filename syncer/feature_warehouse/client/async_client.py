@@ -28,6 +28,7 @@ class AsyncFeatureClient:
         *,
         as_of: datetime | None = None,
         timeout: float = TIMEOUT_SECONDS,
+        deadline: float | None = None,
         on_stale: OnStale = "warn",
         replicas: bool = False,
         log: ServedLog | None = None,
@@ -37,7 +38,7 @@ class AsyncFeatureClient:
         from feature_warehouse.store.async_fetcher import AsyncFetcher
 
         self.namespace = check_namespace(namespace)
-        self._fetcher = AsyncFetcher(url, timeout, replicas=replicas)
+        self._fetcher = AsyncFetcher(url, timeout, deadline=deadline, replicas=replicas)
         self._reader = Reader(namespace, as_of, on_stale, self._fetcher.address, writer(url, timeout, log))
 
     async def get_online_features(

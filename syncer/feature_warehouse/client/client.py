@@ -30,21 +30,23 @@ class FeatureClient:
         *,
         as_of: datetime | None = None,
         timeout: float = TIMEOUT_SECONDS,
+        deadline: float | None = None,
         on_stale: OnStale = "warn",
         replicas: bool = False,
         log: ServedLog | None = None,
     ) -> None:
         """``as_of``: the instant that ttl and staleness are judged by; default: the real time, or that of the last sync
-        where its clock was fixed. ``timeout``: seconds without progress. ``on_stale``: for a view that was not synced
-        in 1.5 of its intervals: ``warn`` serves what is there, with the status stale, and logs it once; ``null`` gives
-        None; ``raise`` a StaleError. ``replicas``: read from the replicas of a Sentinel service or a Cluster. ``log``:
-        keep a sample of what is served for `syncer audit`; written behind the reads, and what is left by ``close``.
+        where its clock was fixed. ``timeout``: seconds without progress. ``deadline``: seconds for a whole read,
+        however much comes; None: any. ``on_stale``: for a view that was not synced in 1.5 of its intervals: ``warn``
+        serves what is there, with the status stale, and logs it once; ``null`` gives None; ``raise`` a StaleError.
+        ``replicas``: read from the replicas of a Sentinel service or a Cluster. ``log``: keep a sample of what is
+        served for `syncer audit`; written behind the reads, and what is left by ``close``.
         """
         # The library behind it takes longer to load than all of ours: not before there is a client.
         from feature_warehouse.store.fetcher import Fetcher
 
         self.namespace = check_namespace(namespace)
-        self._fetcher = Fetcher(url, timeout, replicas=replicas)
+        self._fetcher = Fetcher(url, timeout, deadline=deadline, replicas=replicas)
         self._reader = Reader(namespace, as_of, on_stale, self._fetcher.address, writer(url, timeout, log))
 
     def get_online_features(self, service: str, entity_rows: Rows, request: Request = NO_REQUEST) -> OnlineFeatures:

@@ -5,7 +5,7 @@ Nothing is turned into rows before somebody asks: a read holds the columns that 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -99,6 +99,8 @@ class ComputedFeatures:
     types: tuple[str, ...]
     values: Sequence[list[Any]]  # per feature, N values
     rows: int
+    reads: Sequence[Set[str]]  # per feature, the names that it is computed from
+    views: Sequence[ViewFeatures]  # where these may be
 
     def lists(self) -> list[list[Any]]:
         """Per feature, N values; None where an expression is NULL."""
@@ -109,9 +111,20 @@ class ComputedFeatures:
         return self.values
 
     def statuses(self) -> Iterator[list[str]]:
-        """Per feature, N statuses."""
-        for values in self.values:
-            yield [NULL if value is None else PRESENT for value in values]
+        """Per feature, N statuses: the worst of its inputs; with a value, only of those that have one themselves."""
+        of_inputs = {
+            name: statuses for view in self.views for name, statuses in zip(view.names, view.statuses(), strict=True)
+        }
+        withheld = any(view.withheld for view in self.views)
+        for values, names in zip(self.values, self.reads, strict=True):
+            inputs = [of_inputs[name] for name in names if name in of_inputs]
+            met = [{statuses[row] for statuses in inputs} for row in range(self.rows)]
+            yield [
+                (STALE if STALE in seen else PRESENT)
+                if value is not None
+                else next((s for s in (MISSING, EXPIRED, STALE) if s in seen and (s != STALE or withheld)), NULL)
+                for value, seen in zip(values, met, strict=True)
+            ]
 
     def event_times(self) -> list[datetime | None]:
         """Nothing of it is stored."""

@@ -6,18 +6,20 @@ of the values. Needs DuckDB alone (the extra [online]); with ``warehouse`` one o
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import threading
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from datetime import date, datetime, timedelta, timezone
-from functools import cache
+from functools import cache, partial
+from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 import duckdb
 
+from feature_warehouse.client.expression import check, names_in
 from feature_warehouse.errors import DefinitionError, RequestError
 from feature_warehouse.registry.feature import FeatureService, FeatureView, OnDemandFeature
 from feature_warehouse.registry.types import FeatureType, canonical, feature_type
@@ -30,22 +32,21 @@ _BEYOND = -(1 << 63)
 
 def readable(service: FeatureService, views: Mapping[str, FeatureView]) -> dict[str, str]:
     """{name: type} of all that the service's expressions may read: its stored features and the request values."""
-    types = {
-        read.prefix + feature.name: feature.type
-        for read in service.views
-        for feature in views[read.view].features
-        if feature.name in read.features
-    }
+    types: dict[str, str] = {}
+    for read in service.views:
+        wanted = set(read.features)
+        types |= {read.prefix + each.name: each.type for each in views[read.view].features if each.name in wanted}
     return types | service.request
 
 
 def expression_type(expression: str, types: Mapping[str, str]) -> str:
-    """The type of an expression over columns of these ``types``. Raises DefinitionError when DuckDB refuses it."""
+    """The type of an expression over columns of these ``types``. Raises DefinitionError where a client refuses it."""
     row = ", ".join(f"cast(null as {type_}) as {_quoted(name)}" for name, type_ in types.items()) or "1"
     try:
         described = _connect().execute(f"describe select (\n{expression}\n) from (select {row})").fetchall()
     except duckdb.Error as error:
         raise DefinitionError(_words(error)) from error
+    check(_tree(expression), types.keys())
     return canonical(described[0][1])
 
 
@@ -53,8 +54,19 @@ class OnDemand:
     """The on-demand features of one service version. Prepared once; safe to share between threads."""
 
     def __init__(self, service: FeatureService, views: Mapping[str, FeatureView]) -> None:
-        types = readable(service, views)
-        read = {name for feature in service.on_demand for name in names_read(feature.expression)}
+        """Raises DefinitionError for an expression that is not of one row's values alone, see ``expression.check``."""
+        types = {name: feature_type(type_).name for name, type_ in readable(service, views).items()}
+        self.reads: list[set[str]] = []  # by feature, the names that it is computed from
+        for feature in service.on_demand:
+            try:
+                tree = _tree(feature.expression)
+                check(tree, types.keys())
+            except DefinitionError as error:
+                raise DefinitionError(
+                    f"its on-demand feature '{feature.name}' cannot be computed: {error.message}"
+                ) from None
+            self.reads.append(names_in(tree) & types.keys())
+        read = set().union(*self.reads)
         self.inputs = tuple(name for name in types if name in read)
         self.names = tuple(feature.name for feature in service.on_demand)
         self._service = service
@@ -65,9 +77,41 @@ class OnDemand:
         computed = ", ".join(f"{_cast(feature)} as f{i}" for i, feature in enumerate(service.on_demand))
         sent = ", ".join(decoder.sql.format(f"f{i}") for i, decoder in enumerate(self._decoders))
         self._sql = f"select {sent} from (select {computed} from {self._rows})"
-        self._prepared = threading.local()
+        self._idle: list[_Worker] = []
+        self._process = os.getpid()
+        self._given_up: list[_Worker] = []
 
-    def compute(self, columns: Mapping[str, Sequence[Any]], rows: int) -> list[list[object]]:
+    def computation(self, columns: Mapping[str, Sequence[Any]], rows: int) -> Computed:
+        """``compute``, in a thread of its own. Raises RequestError while others that nobody waits for still go on."""
+        if self._process != os.getpid():  # threads stay behind in a fork
+            _LEFT_BEHIND.extend([*self._idle, *self._given_up])  # to close their connections could wait for ever
+            self._process, self._idle, self._given_up = os.getpid(), [], []
+        if len(self._given_up) >= _GIVEN_UP:
+            raise self.too_slow()
+        try:
+            worker = self._idle.pop()
+        except IndexError:
+            worker = _Worker()
+        return Computed(self, worker, columns, rows)
+
+    def take_back(self, worker: _Worker) -> None:
+        """Of a computation that has ended, whether anybody waits for it or not."""
+        if worker in self._given_up:
+            self._given_up.remove(worker)
+        else:
+            self._idle.append(worker)
+
+    def leave_alone(self, worker: _Worker) -> None:
+        """Interrupts a computation that nobody waits for."""
+        self._given_up.append(worker)
+        worker.interrupt()
+
+    def too_slow(self) -> RequestError:
+        return RequestError(f"{self._service.id}: its on-demand features were not computed in time", _SLOW)
+
+    def compute(
+        self, columns: Mapping[str, Sequence[Any]], rows: int, worker: _Worker | None = None
+    ) -> list[list[object]]:
         """The values of each feature, ``rows`` long, as a client gives those of stored features.
 
         ``columns``: of each of ``inputs``, one value per row, as the client gives them; None is NULL. Raises
@@ -75,23 +119,14 @@ class OnDemand:
         """
         given = [columns[name] for name in self.inputs] or [[True] * rows]
         values = [encode(column) for encode, column in zip(self._encoders, given, strict=True)]
+        connection, statement = (worker or _Worker()).prepared(self._sql)
         try:
-            connection, statement = self._statement()
             found = connection.execute(statement, values).fetchall()
-        except duckdb.Error as error:
-            raise self._blame(values, rows, error) from error
+        except duckdb.InterruptException:
+            raise
+        except (duckdb.Error, MemoryError) as error:
+            raise self._blame(values, rows, error, connection) from error
         return [self._decoded(i, decoder, [row[i] for row in found]) for i, decoder in enumerate(self._decoders)]
-
-    def _statement(self) -> tuple[duckdb.DuckDBPyConnection, duckdb.Statement]:
-        """This thread's own, in this process, parsed once."""
-        process = os.getpid()
-        own: Any = self._prepared.__dict__  # that of a parent stays there: to close it could wait for ever
-        if process not in own:
-            connection = _connect()
-            (statement,) = connection.extract_statements(self._sql)
-            own[process] = connection, statement
-        found: tuple[duckdb.DuckDBPyConnection, duckdb.Statement] = own[process]
-        return found
 
     def _decoded(self, position: int, decoder: _Decoder, values: list[Any]) -> list[object]:
         if decoder.python is None:
@@ -107,14 +142,17 @@ class OnDemand:
                 )
         return decoded
 
-    def _blame(self, values: list[list[Any]], rows: int, error: duckdb.Error) -> RequestError:
+    def _blame(
+        self, values: list[list[Any]], rows: int, error: Exception, connection: duckdb.DuckDBPyConnection
+    ) -> RequestError:
         """The first feature that fails, the first row where it does, and why."""
-        connection = _connect()
 
         def failure(feature: OnDemandFeature, until: int) -> duckdb.Error | None:
             try:
                 some = [column[:until] for column in values]
                 connection.execute(f"select {_cast(feature)} from {self._rows}", some).fetchall()
+            except duckdb.InterruptException:
+                raise
             except duckdb.Error as own:
                 return own
             return None
@@ -128,6 +166,75 @@ class OnDemand:
                     f"a training set fails on such a row too; try({feature.expression}) would be NULL there",
                 )
         return RequestError(f"{self._service.id}: its on-demand features cannot be computed: {_words(error)}")
+
+
+#: Computations of one service that nobody waits for any longer, but that DuckDB has not ended yet.
+_GIVEN_UP = 4
+
+_SLOW = "see its expressions; a read of fewer rows takes less time"
+
+
+class Computed:
+    """A computation that goes on: its ``future``, and what to do when nobody waits for it any longer."""
+
+    def __init__(self, features: OnDemand, worker: _Worker, columns: Mapping[str, Sequence[Any]], rows: int) -> None:
+        self._features, self._worker = features, worker
+        self.future: Future[list[list[object]]] = Future()
+        worker.do(partial(self._run, columns, rows))
+
+    def _run(self, columns: Mapping[str, Sequence[Any]], rows: int) -> None:
+        try:
+            found = self._features.compute(columns, rows, self._worker)
+        except duckdb.InterruptException:
+            self._features.take_back(self._worker)
+            self.future.set_exception(self._features.too_slow())
+        except BaseException as error:
+            self._features.take_back(self._worker)
+            self.future.set_exception(error)
+        else:
+            self._features.take_back(self._worker)
+            self.future.set_result(found)
+
+    def give_up(self) -> RequestError:
+        """Interrupts DuckDB, which may take a while to notice; a thread that is at it serves nobody meanwhile."""
+        if not self.future.done():
+            self._features.leave_alone(self._worker)
+        return self._features.too_slow()
+
+
+class _Worker:
+    """A thread with a connection of its own: DuckDB's are not to be used by two computations at once."""
+
+    def __init__(self) -> None:
+        self._connection = _connect()
+        self._statements: dict[str, duckdb.Statement] = {}
+        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._started = False
+
+    def prepared(self, sql: str) -> tuple[duckdb.DuckDBPyConnection, duckdb.Statement]:
+        """Parsed once."""
+        if sql not in self._statements:
+            (self._statements[sql],) = self._connection.extract_statements(sql)
+        return self._connection, self._statements[sql]
+
+    def do(self, work: Callable[[], None]) -> None:
+        if not self._started:
+            self._started = True
+            # It has the queue alone, so that it ends with whoever has this.
+            threading.Thread(target=_serve, args=(self._work,), name="on-demand features", daemon=True).start()
+        self._work.put(work)
+
+    def interrupt(self) -> None:
+        self._connection.interrupt()
+
+    def __del__(self) -> None:
+        self._work.put(None)
+
+
+def _serve(queue: SimpleQueue[Callable[[], None] | None]) -> None:
+    while (work := queue.get()) is not None:
+        work()
+        del work  # it has the worker
 
 
 # --- the engine -------------------------------------------------------------------------------------------------------
@@ -144,13 +251,28 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which forks nothing
     os.register_at_fork(after_in_child=_unlock)
 
 
+_CONFIG: dict[str, Any] = {
+    "threads": 1,
+    "memory_limit": "256MB",
+    "max_temp_directory_size": "0KB",  # nothing is spilled to disk
+    "enable_external_access": False,
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    "python_enable_replacements": False,
+}
+
+#: Of the process that this one was forked from.
+_LEFT_BEHIND: list[_Worker] = []
+
+
 @cache
 def _database(process: int) -> duckdb.DuckDBPyConnection:
     """One database in memory for each process: a fork leaves that of its parent as locked as it was.
 
-    The expressions come from Redis: they reach no file and no network.
+    The expressions come from Redis: they reach no file, no network and no value of Python's, and no more memory than
+    features need. What is one text or number may take more than DuckDB's limit, which counts vectors and lists.
     """
-    connection = duckdb.connect(":memory:", config={"threads": 1, "enable_external_access": False})
+    connection = duckdb.connect(":memory:", config=_CONFIG)
     connection.execute("set global TimeZone = 'UTC'")
     # It takes what expressions share out of try(...), where an error fails them all; the macro has a case there.
     connection.execute("set global disabled_optimizers = 'common_subexpressions'")
@@ -166,25 +288,22 @@ def _connect() -> duckdb.DuckDBPyConnection:
 
 def names_read(expression: str) -> set[str]:
     """Every name that DuckDB's parser takes for a column's, in lower case; a lambda's own names too."""
+    return names_in(_tree(expression))
+
+
+def _tree(expression: str) -> str:
+    """What DuckDB's parser makes of `select (<expression>)`, as JSON."""
     query = "select json_serialize_sql($query)"
-    ((parsed,),) = _connect().execute(query, {"query": f"select (\n{expression}\n)"}).fetchall()
-    found: set[str] = set()
-
-    def walk(node: Any) -> None:
-        if isinstance(node, dict):
-            found.update(name.lower() for name in node.get("column_names", ()))
-            node = list(node.values())
-        if isinstance(node, list):
-            for child in node:
-                walk(child)
-
-    walk(json.loads(parsed))
-    return found
+    try:
+        ((tree,),) = _connect().execute(query, {"query": f"select (\n{expression}\n)"}).fetchall()
+    except duckdb.Error as error:
+        raise DefinitionError(_words(error)) from error
+    return str(tree)
 
 
 def _cast(feature: OnDemandFeature) -> str:
     # On a line of its own: an expression may end in a comment.
-    return f"cast(\n{feature.expression}\nas {feature.type})"
+    return f"cast((\n{feature.expression}\n) as {feature_type(feature.type).name})"
 
 
 def _quoted(name: str) -> str:

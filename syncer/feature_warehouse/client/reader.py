@@ -85,7 +85,7 @@ class Reader:
             wanted = plan.plan(rows, request)
             (*texts, _), *_ = values = yield wanted.fetches
         found = plan.assemble(wanted, values, plan.markers(texts), self._instant, self._on_stale)
-        plan.compute(found, wanted)
+        yield from plan.compute(found, wanted)
         for view in found.views:
             if view.stale:
                 self._tell(view)

@@ -20,7 +20,7 @@ from feature_warehouse.errors import DefinitionError, NamespaceError, RequestErr
 from feature_warehouse.registry.document import Registry
 from feature_warehouse.registry.feature import STALE_FACTOR, Entity, FeatureService, FeatureView, ServiceView, stale_age
 from feature_warehouse.registry.types import feature_type, key_type
-from feature_warehouse.store.fetch import Fetch, Values
+from feature_warehouse.store.fetch import Fetch, Steps, Values
 from feature_warehouse.wire.decode import BatchDecoder, Columns, microseconds
 from feature_warehouse.wire.keyspace import entity_key, entity_keys, field_name, is_missing, markers_key
 from feature_warehouse.wire.marker import REVISION, Marker, read_marker
@@ -110,14 +110,14 @@ class ServicePlan:
         given = request_columns(self.service, entity_rows, request) if self._engine else {}
         return ReadPlan(len(entity_rows), fetches, entities, given)
 
-    def compute(self, found: OnlineFeatures, plan: ReadPlan) -> None:
+    def compute(self, found: OnlineFeatures, plan: ReadPlan) -> Steps[None]:
         """Adds the on-demand features. Raises RequestError, naming feature and row, where an expression fails."""
         engine = self._engine
         if engine is not None:
             columns = {**found.to_dict(), **plan.request}
-            values = engine.compute(columns, plan.rows)
+            values = yield engine.computation(columns, plan.rows)
             types = tuple(feature.type for feature in self.service.on_demand)
-            found.computed = ComputedFeatures(engine.names, types, values, plan.rows)
+            found.computed = ComputedFeatures(engine.names, types, values, plan.rows, engine.reads, found.views)
 
     def _keys(self, role: _Role, rows: Sequence[Mapping[str, object]]) -> list[bytes | None]:
         try:

@@ -12,8 +12,8 @@ import redis
 from feature_warehouse.store.connect import close_async, locate
 from feature_warehouse.store.exchange import ATTEMPTS, CHUNK_BYTES, Exchange, commands, gathered, is_broken
 from feature_warehouse.store.failure import FAILURES, translated
-from feature_warehouse.store.fetch import Fetch, Steps, Values
-from feature_warehouse.store.timeouts import TIMEOUT_SECONDS
+from feature_warehouse.store.fetch import Computation, Fetch, Steps, Values
+from feature_warehouse.store.timeouts import TIMEOUT_SECONDS, check_deadline
 
 if sys.version_info >= (3, 11, 3):
     from asyncio import timeout as _limited
@@ -30,10 +30,13 @@ _AT_ONCE = 100
 class AsyncFetcher:
     """The same for asyncio: to be used by the tasks of one event loop at a time."""
 
-    def __init__(self, url: str, timeout: float = TIMEOUT_SECONDS, *, replicas: bool = False) -> None:
+    def __init__(
+        self, url: str, timeout: float = TIMEOUT_SECONDS, *, deadline: float | None = None, replicas: bool = False
+    ) -> None:
         """As ``fetcher.Fetcher``."""
         self._place = locate(url, timeout, replicas=replicas)
         self._timeout = timeout
+        self._deadline = check_deadline(deadline)
         self._connected: Any = None
         self._idle: list[Any] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -42,12 +45,34 @@ class AsyncFetcher:
 
     async def run(self, steps: Steps[_T]) -> _T:
         try:
+            async with _limited(self._deadline):
+                return await self._run(steps)
+        except asyncio.TimeoutError as error:  # Python 3.10 has two of the name
+            with translated(self.address):
+                raise TimeoutError(*error.args) from error
+            raise AssertionError from error
+
+    async def _run(self, steps: Steps[_T]) -> _T:
+        try:
             wanted = next(steps)
             while True:
-                wanted = steps.send(await self.fetch(wanted))
+                if isinstance(wanted, Sequence):
+                    wanted = steps.send(await self.fetch(wanted))
+                else:
+                    wanted = steps.send(await self._waited(wanted))
         except StopIteration as end:
             result: _T = end.value
             return result
+
+    async def _waited(self, computation: Computation) -> Any:
+        try:
+            async with _limited(self._timeout):
+                return await asyncio.wrap_future(computation.future)
+        except asyncio.TimeoutError:
+            raise computation.give_up() from None
+        except asyncio.CancelledError:
+            computation.give_up()
+            raise
 
     async def fetch(self, wanted: Sequence[Fetch]) -> list[Values]:
         if self._loop is not asyncio.get_running_loop():  # connections belong to the loop that made them

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 _T = TypeVar("_T")
 
@@ -20,5 +21,16 @@ class Fetch:
 #: Values in the order of the keys, and of the fields of each key; None where there is none.
 Values = list["bytes | None"]
 
-#: What a use of Redis looks like without the I/O: it yields what it wants to have fetched, and is sent the values.
-Steps = Generator[Sequence[Fetch], list[Values], _T]
+
+class Computation(Protocol):
+    """What goes on in a thread of its own, while whoever waits for it may do something else."""
+
+    future: Future[Any]
+
+    def give_up(self) -> Exception:
+        """Nobody waits any longer; the error that says so."""
+
+
+#: What a use of Redis looks like without the I/O: it yields what it wants to have fetched, and is sent the values; or
+#: what it wants to have waited for, and is sent the result.
+Steps = Generator["Sequence[Fetch] | Computation", Any, _T]

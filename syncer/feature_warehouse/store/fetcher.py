@@ -9,27 +9,39 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
+from concurrent.futures import TimeoutError as Expired
 from typing import Any, TypeVar
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from feature_warehouse.store.connect import locate
 from feature_warehouse.store.exchange import ATTEMPTS, CHUNK_BYTES, Exchange, commands, gathered, is_broken
 from feature_warehouse.store.failure import FAILURES, translated
-from feature_warehouse.store.fetch import Fetch, Steps, Values
-from feature_warehouse.store.timeouts import TIMEOUT_SECONDS
+from feature_warehouse.store.fetch import Computation, Fetch, Steps, Values
+from feature_warehouse.store.timeouts import TIMEOUT_SECONDS, Deadline, check_deadline
 
 _T = TypeVar("_T")
+
+NO_DEADLINE = Deadline(None)
 
 
 class Fetcher:
     """The Redis of a URL. Connects when first used; safe to share between threads, and by processes that are forked."""
 
-    def __init__(self, url: str, timeout: float = TIMEOUT_SECONDS, *, replicas: bool = False) -> None:
-        """``url``: in one of the forms of ``store.connect``; ``timeout``: seconds without progress; ``replicas``: read
-        from those of a Sentinel service or a Cluster. Raises StoreError for a URL that cannot be used.
+    def __init__(
+        self, url: str, timeout: float = TIMEOUT_SECONDS, *, deadline: float | None = None, replicas: bool = False
+    ) -> None:
+        """``url``: in one of the forms of ``store.connect``; ``timeout``: seconds without progress; ``deadline``: in
+        all; ``replicas``: read from those of a Sentinel service or a Cluster. Raises StoreError for a URL that cannot
+        be used.
+
+        A Cluster is spoken to by the library: there the deadline is looked at before each exchange alone.
         """
-        self._place = locate(url, timeout, replicas=replicas)
+        self._deadline = check_deadline(deadline)
+        self._place = locate(url, timeout if deadline is None else min(timeout, deadline), replicas=replicas)
+        self._timeout = timeout
         self._lock = threading.Lock()
         self._connected: Any = None
         self._idle: list[Any] = []
@@ -38,22 +50,33 @@ class Fetcher:
 
     def run(self, steps: Steps[_T]) -> _T:
         """What ``steps`` returns, after fetching what it yields. Raises StoreError."""
+        deadline = Deadline(self._deadline)
         try:
             wanted = next(steps)
             while True:
-                wanted = steps.send(self.fetch(wanted))
+                if isinstance(wanted, Sequence):
+                    wanted = steps.send(self.fetch(wanted, deadline))
+                else:
+                    wanted = steps.send(self._waited(wanted, deadline))
         except StopIteration as end:
             result: _T = end.value
             return result
 
-    def fetch(self, wanted: Sequence[Fetch]) -> list[Values]:
+    def _waited(self, computation: Computation, deadline: Deadline) -> Any:
+        try:
+            return computation.future.result(deadline.left(self._timeout))
+        except (Expired, TimeoutError):  # Python 3.10 has two of the name
+            raise computation.give_up() from None
+
+    def fetch(self, wanted: Sequence[Fetch], deadline: Deadline = NO_DEADLINE) -> list[Values]:
         """The values of each; all in one round trip, per node of a Cluster."""
         try:
             if self._place.kind == "cluster":
+                deadline.left(self._timeout)
                 return self._from_nodes(wanted)
             exchange = Exchange(wanted)
             for attempt in range(ATTEMPTS):
-                if self._attempt(exchange, last=attempt + 1 == ATTEMPTS):
+                if self._attempt(exchange, deadline, last=attempt + 1 == ATTEMPTS):
                     break
                 exchange = exchange.again()
         except FAILURES as error:
@@ -68,12 +91,14 @@ class Fetcher:
         if self._connected is not None:
             self._connected.close()
 
-    def _attempt(self, exchange: Exchange, *, last: bool) -> bool:
+    def _attempt(self, exchange: Exchange, deadline: Deadline, *, last: bool) -> bool:
         """False: the connection broke, and trying again makes sense."""
-        connection = self._connection()
+        connection = self._connection(deadline)
         try:
             socket = connection._sock
             for part in exchange.parts():
+                if deadline.is_set:
+                    socket.settimeout(deadline.left(self._timeout))
                 if part:
                     socket.sendall(part)
                 elif chunk := socket.recv(CHUNK_BYTES):
@@ -92,7 +117,7 @@ class Fetcher:
         self._idle.append(connection)
         return True
 
-    def _connection(self) -> Any:
+    def _connection(self, deadline: Deadline = NO_DEADLINE) -> Any:
         if self._process != os.getpid():  # a forked process must not speak on its parent's connections
             # What a thread of the parent had locked stays locked here: nothing of the old client may be touched.
             self._lock = threading.Lock()
@@ -102,7 +127,13 @@ class Fetcher:
         try:
             return self._idle.pop()
         except IndexError:
-            return self._client().connection_pool.get_connection()
+            pool = self._client().connection_pool
+            if deadline.is_set:
+                left = deadline.left(self._timeout)
+                # Trying again is for the next read, which has time of its own.
+                once = {"socket_timeout": left, "socket_connect_timeout": left, "retry": Retry(NoBackoff(), 0)}
+                pool.connection_kwargs.update(once)
+            return pool.get_connection()
 
     def _drop(self, connection: Any) -> None:
         connection.disconnect()

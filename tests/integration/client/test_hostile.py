@@ -7,6 +7,7 @@ contents in between: what is bad outlives its mending nowhere.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import random
@@ -16,13 +17,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from typing import Any
 
 import pytest
 
 from feature_warehouse import AsyncFeatureClient, FeatureClient
 from feature_warehouse.client.served import ServedRow, ServedView, read_row
-from feature_warehouse.errors import NamespaceError, SyncerError
+from feature_warehouse.errors import NamespaceError, RequestError, StoreUnavailableError, SyncerError
 from feature_warehouse.mirror.lease import Holder
 from feature_warehouse.mirror.namespace import check_contained, check_owner, read_markers
 from feature_warehouse.registry.document import revision
@@ -164,6 +166,44 @@ def test_messages(served: Served, readers: Readers, record_property: Callable[[s
     record_property("figure", f"hostile messages: {refused} of 500 refused, the rest read")
 
 
+SLOW = "list_sum(list_transform(range(9999), lambda x: list_sum(list_transform(range(9999), lambda y: x * y))))"
+
+
+def slow(served: Served) -> None:
+    """A service whose expression no gate would hold up, and that takes a minute."""
+    expression = OnDemandFeature("slow", "double", f"cast({SLOW} as double) + amount")
+    served.publish([ORDERS, STOCK], [CHURN, replace(CHURN, name="slow", on_demand=(expression,))])
+
+
+def test_an_expression_that_takes_long_is_given_up_in_time(served: Served, readers: Readers) -> None:
+    slow(served)
+    with FeatureClient(served.url, NAMESPACE, timeout=0.5) as client:
+        for _ in range(6):
+            began = time.monotonic()
+            with pytest.raises(RequestError, match="its on-demand features were not computed in time"):
+                client.get_online_features("slow", [ROW])
+            assert time.monotonic() - began < 5
+        assert client.get_online_features("churn", [ROW]).rows()[0]["share"] == 1.5
+    assert all(isinstance(each, dict) for each in readers.read())
+
+
+def test_an_event_loop_goes_on_while_an_expression_is_computed(served: Served) -> None:
+    slow(served)
+
+    async def ticks() -> int:
+        count = 0
+        async with AsyncFeatureClient(served.url, NAMESPACE, timeout=1) as client:
+            reading = asyncio.create_task(client.get_online_features("slow", [ROW]))
+            while not reading.done():
+                await asyncio.sleep(0.01)
+                count += 1
+            with pytest.raises(RequestError, match="not computed in time"):
+                await reading
+        return count
+
+    assert asyncio.run(ticks()) > 20
+
+
 @pytest.mark.parametrize(
     ("field", "text"),
     [("orders", b"{}"), (b"\xff", b"{}"), ("orders:x", b"{}"), ("Orders:1", b"{}"), ("orders:99999999999", b"{}")],
@@ -213,6 +253,7 @@ class Impostor:
 
     def __init__(self) -> None:
         self.answer = b""
+        self.dripping = False
         self._server = socket.create_server((HOST, 0))
         self.port = self._server.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -226,13 +267,18 @@ class Impostor:
             threading.Thread(target=self._serve, args=(peer,), daemon=True).start()
 
     def _serve(self, peer: socket.socket) -> None:
-        with peer:
+        with peer, contextlib.suppress(OSError):
             while data := peer.recv(1 << 16):
                 if b"CLIENT" in data or b"SELECT" in data:
                     peer.sendall(b"+OK\r\n" * (data.count(b"CLIENT") + data.count(b"SELECT")))
+                elif self.dripping:
+                    peer.sendall(b"$1000000000\r\n")
+                    while True:
+                        peer.sendall(b"x" * 10)
+                        time.sleep(0.05)
                 else:
                     peer.sendall(self.answer)
-                    return
+                    peer.shutdown(socket.SHUT_WR)  # what was said arrives, whatever else is on its way here
 
     def close(self) -> None:
         self._server.close()
@@ -243,6 +289,28 @@ def impostor() -> Iterator[Impostor]:
     made = Impostor()
     yield made
     made.close()
+
+
+def test_a_read_that_goes_on_and_on_ends_with_its_deadline(impostor: Impostor) -> None:
+    """There is progress all the time, so no timeout ends it."""
+    impostor.answer, impostor.dripping = b"", True
+    url = f"redis://{HOST}:{impostor.port}"
+
+    async def read() -> None:
+        async with AsyncFeatureClient(url, NAMESPACE, deadline=0.5) as client:
+            await client.get_online_features("churn", [ROW])
+
+    began = time.monotonic()
+    with (
+        FeatureClient(url, NAMESPACE, deadline=0.5) as client,
+        pytest.raises(StoreUnavailableError, match="did not answer in time"),
+    ):
+        client.get_online_features("churn", [ROW])
+    with pytest.raises(StoreUnavailableError, match="did not answer in time"):
+        asyncio.run(read())
+    assert 0.9 < time.monotonic() - began < 5
+    with pytest.raises(ValueError, match="deadline=0: give how many seconds"):
+        FeatureClient(url, NAMESPACE, deadline=0)
 
 
 def test_replies(impostor: Impostor) -> None:
@@ -262,8 +330,12 @@ def test_replies(impostor: Impostor) -> None:
 )
 def test_replies_to_a_syncer(answer: bytes, impostor: Impostor) -> None:
     impostor.answer = answer
-    store = Store(f"redis://{HOST}:{impostor.port}", timeout=2)
-    assert "is no reply about a: " in said(lambda: store.get("a"))
-    assert "is no reply about b: " in said(lambda: store.hash_fields("b"))
-    assert "is no reply about c: " in said(lambda: list(store.scan("c", "d")))
-    store.close()
+    uses: dict[str, Callable[[Store], object]] = {
+        "a": lambda store: store.get("a"),
+        "b": lambda store: store.hash_fields("b"),
+        "c": lambda store: list(store.scan("c", "d")),
+    }
+    for key, use in uses.items():
+        store = Store(f"redis://{HOST}:{impostor.port}", timeout=2)
+        assert f"is no reply about {key}: " in said(partial(use, store))
+        store.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -10,11 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from typing import Any
 
+import duckdb
 import pytest
 
 from feature_warehouse.client import ondemand
 from feature_warehouse.client.ondemand import OnDemand, expression_type, readable
-from feature_warehouse.errors import DefinitionError, RequestError
+from feature_warehouse.errors import DefinitionError, RequestError, UnsupportedTypeError
 from feature_warehouse.gate.services import changed_expressions, service_problems
 from feature_warehouse.registry.feature import (
     Entity,
@@ -25,6 +27,7 @@ from feature_warehouse.registry.feature import (
     OnDemandFeature,
     ServiceView,
 )
+from feature_warehouse.sql.changes import check_on_demand
 
 NOON = datetime(2013, 1, 31, 12, tzinfo=timezone.utc)
 
@@ -123,11 +126,94 @@ def test_a_time_that_python_cannot_hold_is_an_error(type_: str, expression: str)
         OnDemand(service(far=(type_, expression)), VIEWS).compute({"leaves_at": [NOON]}, 1)
 
 
-def test_an_expression_from_redis_reaches_no_file() -> None:
-    """The gate refuses subqueries; whoever can write to Redis does not pass the gate."""
-    read = "(select count(*) from read_text('/etc/hostname'))"
-    with pytest.raises(RequestError, match=r"cannot be computed: .*disabled"):
-        OnDemand(service(spy=("bigint", read)), VIEWS).compute({}, 1)
+NOT_OF_ONE_ROW = [
+    "(select count(*) from read_text('/etc/hostname'))",
+    "(select count(*) from range(2000000000))::double + miles",
+    "exists(select 1)",
+    "miles = any([1.0])",
+    "miles) from range(10) where (true",
+    "1); select (2",
+    "1) union all select (2",
+    "1 as one",
+    "sum(miles)",
+    "count(*) over ()",
+    "unnest([miles])",
+    "*",
+    "columns('miles')",
+    "$1",
+    "?",
+    "default",
+    "random()",
+    "now()",
+    "current_date",
+    "current_setting('threads')",
+    "getvariable('x')",
+    "getenv('HOME')",
+    "nextval('x')",
+    "query('select 1')",
+    "pg_sleep(1)",
+    "error('x')",
+    "main.lower('x')",
+    "other.miles",
+    "airport",
+    "list_reduce([miles], lambda x, y: x + y)",
+    "repeat('x', 1000000000)",
+    "repeat('x', miles::bigint)",
+    "lpad('x', 10001, 'y')",
+    "list_sum(range(100000000))",
+    "list_sum(generate_series(1, miles::bigint))",
+    "printf('%1000000000d', 1)",
+    "format('{:>{}}', 1, 1000000000)",
+    "miles +",
+    "/*",
+    "'",
+]
+
+
+@pytest.mark.parametrize("expression", NOT_OF_ONE_ROW)
+def test_what_is_no_value_of_one_row_is_never_run(expression: str) -> None:
+    """The gate refuses it; whoever can write to Redis does not pass the gate."""
+    with pytest.raises(DefinitionError, match="its on-demand feature 'spy' cannot be computed: "):
+        OnDemand(service(spy=("double", expression)), VIEWS)
+
+
+def test_what_the_gate_lets_in_a_client_computes() -> None:
+    """Of all of DuckDB's functions, called with what a service may have; and the gate asks the client as well."""
+    duckdb_ = duckdb.connect()
+    names = duckdb_.execute("select distinct function_name from duckdb_functions() where function_type = 'scalar'")
+    types = readable(service(), VIEWS)
+    arguments = ["", "miles", "leaves_at", "miles, 2", "'a', 'b'", "[miles]", "'day', leaves_at", "'a', 3, 'b'"]
+    computed = 0
+    for (name,) in names.fetchall():
+        for given in arguments:
+            expression = f"{name}({given})"
+            if not name.isidentifier() or not _is_known(expression) or check_on_demand(expression, types).problems:
+                continue
+            if name in GROWING:
+                continue
+            type_ = expression_type(expression, types)
+            with contextlib.suppress(UnsupportedTypeError):
+                assert OnDemand(service(x=(type_, expression)), VIEWS).names == ("x",)
+                computed += 1
+    assert computed > 150
+
+
+#: Their values are as large as somebody says; they are among what is never run, unless it is said in a number.
+GROWING = {"list_reduce", "reduce", "array_reduce", "range", "generate_series", "printf", "format", "repeat"}
+
+
+def _is_known(expression: str) -> bool:
+    try:
+        duckdb.sql(f"select {expression} from (select 1.0::double as miles, now() as leaves_at) limit 0")
+    except duckdb.Error:
+        return False
+    return True
+
+
+def test_a_tree_of_any_depth_is_read() -> None:
+    for expression in ("(" * 900 + "miles" + ")" * 900, "-" * 5_000 + "miles", " + ".join(["miles"] * 5_000)):
+        with contextlib.suppress(DefinitionError):
+            OnDemand(service(deep=("double", expression)), VIEWS)
 
 
 def test_the_type_of_an_expression_is_duckdbs() -> None:
