@@ -62,9 +62,8 @@ class Runs:
             database=self.folder / "shop.duckdb",
             target="dev",
             namespace=NAMESPACE,
-            instant=Instant(as_of=AS_OF, clock="fixed"),
             remember=self.folder / ".syncer" if remember else None,
-            **changed,
+            **{"instant": Instant(as_of=AS_OF, clock="fixed"), **changed},
         )
 
     def change(self, number: int) -> None:
@@ -73,10 +72,12 @@ class Runs:
                 connection.execute(statement.format(n=number))
 
     def sync(self, url: str | None = None, *, remember: bool = True, **options: Any) -> list[ViewSynced]:
-        own = {name: options.pop(name) for name in {*options} & {"allow_eviction", "deadline", "full", "wait_replicas"}}
+        named = {"allow_eviction", "allow_older", "deadline", "full", "wait_replicas"}
+        own = {name: options.pop(name) for name in {*options} & named}
         terms = Terms(allow_shrink=1.0, **own)
         with closing(Store(url or self.url, self.timeout)) as store:
-            return list(sync.sync(self.wanted(remember=remember), store, terms=terms, **options))
+            chosen = {name: options.pop(name) for name in {*options} & {"instant"}}
+            return list(sync.sync(self.wanted(remember=remember, **chosen), store, terms=terms, **options))
 
     def verify(self, store: Store) -> list[ViewVerified]:
         return list(verify(self.wanted(), store))

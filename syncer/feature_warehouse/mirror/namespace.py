@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from feature_warehouse.errors import NamespaceError, RegistryError, StoppedError, StoreError, StoreNotReadyError
-from feature_warehouse.registry.document import Registry, from_document, missing, owner, revision, to_document
+from feature_warehouse.registry.document import Registry, from_document, missing, owner, revision, to_document, vacated
 from feature_warehouse.registry.feature import view_id
 from feature_warehouse.store.layout import PLACES
 from feature_warehouse.store.store import Store
@@ -85,6 +85,16 @@ def _exchange(
             f"another sync published another registry in '{namespace}' at the same time",
             "run `syncer sync` again, from the newer state of the project",
         )
+
+
+def vacate(store: Store, namespace: str, document: bytes) -> bytes:
+    """Shows readers that nothing is served any more, in a namespace that stays its owner's; returns the document.
+
+    Raises StoreError when another run has published something since ``document`` was read.
+    """
+    empty = vacated(document, registry_key(namespace))
+    _exchange(store, namespace, document, empty, lambda _: True)
+    return empty
 
 
 def withdraw(store: Store, namespace: str, document: bytes) -> None:

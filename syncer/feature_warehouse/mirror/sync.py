@@ -18,7 +18,14 @@ from datetime import datetime, timezone
 from itertools import chain
 from pathlib import Path
 
-from feature_warehouse.errors import FencedError, StoppedError, StoreError, StoreNotReadyError, StoreUnavailableError
+from feature_warehouse.errors import (
+    DataError,
+    FencedError,
+    StoppedError,
+    StoreError,
+    StoreNotReadyError,
+    StoreUnavailableError,
+)
 from feature_warehouse.mirror.cluster import ClusterWriter
 from feature_warehouse.mirror.difference import Comparison, Difference
 from feature_warehouse.mirror.lease import Writer
@@ -31,6 +38,7 @@ from feature_warehouse.mirror.namespace import (
     publish_registry,
     read_markers,
     unserved,
+    vacate,
     withdraw,
 )
 from feature_warehouse.mirror.patience import Patience
@@ -38,7 +46,7 @@ from feature_warehouse.mirror.planning import Planned, Planner
 from feature_warehouse.mirror.preparation import Instant, Wanted
 from feature_warehouse.mirror.state import StateFolder, workspace
 from feature_warehouse.mirror.terms import USUAL, Terms
-from feature_warehouse.registry.document import from_document
+from feature_warehouse.registry.document import services_ever
 from feature_warehouse.registry.feature import view_id
 from feature_warehouse.store.store import Store
 from feature_warehouse.warehouse.duckdb import Latest
@@ -91,6 +99,7 @@ def sync(
     registry, namespace, target = wanted.registry, wanted.namespace, wanted.target
     document, markers = _first_look(store, namespace, registry.project, target, terms, stopped)
     check_contained(document, registry, namespace)
+    _check_clock(wanted.instant, markers, terms)
     with workspace(wanted.remember) as folder, Comparison(folder) as comparison:
         latest = _latest(wanted, folder, terms, stopped)
         states = _states(wanted.remember, namespace, store)
@@ -108,6 +117,7 @@ def plan(wanted: Wanted, store: Store, *, terms: Terms = USUAL) -> list[Planned]
     registry, namespace = wanted.registry, wanted.namespace
     document, markers = _first_look(store, namespace, registry.project, wanted.target, terms)
     check_contained(document, registry, namespace)
+    _check_clock(wanted.instant, markers, terms)
     with workspace(wanted.remember) as folder, Comparison(folder) as comparison:
         latest: dict[str, Latest | None] = {**_latest(wanted, folder, terms)}
         planner = Planner(store, namespace, terms, folder, comparison, _states(wanted.remember, namespace, store))
@@ -128,6 +138,7 @@ def drop(
 ) -> Iterator[ViewSynced]:
     """Removes all that was synced into ``namespace``, the logs of what was served, then its markers and its registry.
 
+    Before anything else the registry is exchanged for one that serves nothing: a read is an error from then on.
     Yields as ``sync`` does. Of entities only fields that a marker names are removed: what others keep under keys of the
     same names stays. Not ``really``: only yields what would be removed. Raises as ``sync`` does.
     """
@@ -149,11 +160,13 @@ def drop(
                     read_back=each.read_back,
                 )
             return
+        # First, so that whoever reads is told, and takes no entity that is gone for one that never was.
+        empty = Patience(USUAL.deadline, stopped).insist(lambda: vacate(store, namespace, document))
         run = _Run(planner, instant)
         yield from run.mirror(dict.fromkeys(sorted(markers)), markers)
-    for service in from_document(document, registry_key(namespace)).services:
+    for service in sorted(services_ever(empty, registry_key(namespace))):
         store.remove(served_key(namespace, service))
-    Patience(USUAL.deadline, stopped).insist(lambda: withdraw(store, namespace, document))
+    Patience(USUAL.deadline, stopped).insist(lambda: withdraw(store, namespace, empty))
 
 
 def _first_look(
@@ -175,6 +188,22 @@ def _first_look(
         return document, read_markers(store, namespace)
 
     return Patience(terms.deadline, stopped).insist(look, on=StoreNotReadyError)
+
+
+def _check_clock(instant: Instant, markers: Mapping[str, Marker], terms: Terms) -> None:
+    """Raises DataError for a real clock that is behind that of the last sync: older values would go online."""
+    later = {
+        marker.as_of: field
+        for field, marker in markers.items()
+        if marker.clock == instant.clock == "real" and marker.as_of is not None and marker.as_of > instant.as_of
+    }
+    if later and not terms.allow_older:
+        as_of = max(later)
+        raise DataError(
+            f"{view_id(*split_field(later[as_of]))} was synced as of {as_of:%Y-%m-%dT%H:%M:%SZ}, and it is "
+            f"{instant.as_of:%Y-%m-%dT%H:%M:%SZ} by the clock of this machine: older values would go online",
+            "set the clock right; if it is, and that of the last sync was not, give --allow-older",
+        )
 
 
 def _latest(

@@ -11,6 +11,7 @@ class Terms:
     allow_empty: bool = False
     allow_shrink: float = 0.5  # the largest share of a view's entities that may vanish at once
     allow_eviction: bool = False
+    allow_older: bool = False  # take a real clock that is behind the one of the last sync
     max_rows_per_second: int | None = None
     wait_replicas: int = 0
     deadline: float = 60.0  # seconds to go on trying after the connection was lost

@@ -345,6 +345,35 @@ def from_json(document: Part) -> Registry:
 def to_document(registry: Registry, target: str) -> bytes:
     """What stands under ``#registry`` in Redis: the registry and who owns the namespace."""
     content = {**to_json(registry), "owner": {"project": registry.project, "target": target}}
+    return _written(content)
+
+
+def vacated(document: bytes, key: str = "#registry") -> bytes:
+    """What stands in the place of ``document`` while its namespace is emptied: the same owner, nothing served.
+
+    ``dropped`` lists the services that there were. Raises NamespaceError as ``from_document`` does.
+    """
+    registry, (project, target) = from_document(document, key), owner(document, key)
+    nothing = to_json(replace(registry, views={}, services={}))
+    content = {
+        **nothing,
+        "owner": {"project": project, "target": target},
+        "dropped": sorted(services_ever(document, key)),
+    }
+    return _written(content)
+
+
+def services_ever(document: bytes, key: str = "#registry") -> set[str]:
+    """The ids of the services of a document, and of those that stood in its place before it was emptied."""
+
+    def read(content: Part) -> set[str]:
+        dropped = content.get("dropped")
+        return {*from_json(content).services, *(each.text() for each in (dropped.items() if dropped else ()))}
+
+    return _parsed(document, _DOCUMENT.format(key), NamespaceError, _MEND_DOCUMENT.format(key), read)
+
+
+def _written(content: Mapping[str, Any]) -> bytes:
     return json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
 
 

@@ -20,6 +20,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,11 @@ import duckdb
 import pytest
 import redis
 
+from feature_warehouse import FeatureClient
 from feature_warehouse.errors import (
+    DataError,
+    NamespaceError,
+    RequestError,
     StoppedError,
     StoreError,
     StoreRefusedError,
@@ -35,16 +41,19 @@ from feature_warehouse.errors import (
     WarehouseLockedError,
 )
 from feature_warehouse.mirror import lease, sync
+from feature_warehouse.mirror.namespace import check_owner
 from feature_warehouse.mirror.planning import Planned
+from feature_warehouse.mirror.preparation import Instant
 from feature_warehouse.mirror.terms import Terms
-from feature_warehouse.store import store
+from feature_warehouse.store import session
 from feature_warehouse.store.embedded import EmbeddedServer
 from feature_warehouse.store.session import Session
 from feature_warehouse.store.store import Store
+from feature_warehouse.wire.keyspace import served_key
 from tests.support.processes import Processes, client
 from tests.support.projects import ROOT
 from tests.support.proxy import Proxy
-from tests.support.runs import Runs
+from tests.support.runs import AS_OF, Runs, dumps
 from tests.support.shop import VISITS, Shop
 
 
@@ -123,7 +132,7 @@ def test_told_to_stop_while_another_run_holds_a_lease(runs: Runs, monkeypatch: p
 
 
 def test_told_to_stop_while_redis_is_read_back(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "CHUNK", 10)
+    monkeypatch.setattr(session, "CHUNK", 10)
     scan, steps = Session.scan, list[int]()
 
     def counted(session: Session, prefix: str) -> Iterator[list[bytes]]:
@@ -358,6 +367,51 @@ def test_a_namespace_that_is_synced_while_it_is_dropped_is_left_alone(runs: Runs
         with pytest.raises(StoreError, match="another sync wrote into 'shop_dev' while it was dropped"):
             next(dropping)
     runs.assert_exact()
+
+
+def test_a_drop_tells_readers_first_and_gives_the_namespace_up_last(runs: Runs) -> None:
+    runs.sync()
+    service = next(iter(runs.registry.services))
+    row = {"customer_id": 1, "warehouse": "north", "sku": "A", "amount": 1.0}
+    with closing(Store(runs.url)) as store, FeatureClient(runs.url, "shop_dev") as reader:
+        asked = partial(reader.get_online_features, service, [row])
+        asked()
+        log = served_key("shop_dev", service)
+        store.append([(log, b"{}")], 10)
+        for _ in range(2):  # a drop that dies, and one more
+            dropping: Any = sync.drop(store, namespace="shop_dev", project="shop", target="dev")
+            next(dropping)
+            dropping.close()
+            with pytest.raises(RequestError, match=f"there is no feature service '{service}'"):
+                asked()
+            with pytest.raises(NamespaceError, match="belongs to the project 'shop', target 'dev'"):
+                check_owner(store, "shop_dev", "bakery", "dev")
+        runs.sync()
+        asked()
+        runs.verify(store)
+        dropping = sync.drop(store, namespace="shop_dev", project="shop", target="dev")
+        next(dropping)
+        dropping.close()
+        list(sync.drop(store, namespace="shop_dev", project="shop", target="dev"))
+        assert dumps(store) == {}
+        with pytest.raises(NamespaceError, match="nothing was ever published"):
+            asked()
+
+
+def test_a_clock_that_is_behind_brings_no_older_values_in_silence(runs: Runs) -> None:
+    later, earlier = (Instant(as_of=AS_OF + timedelta(hours=step), clock="real") for step in (1, -1))
+    runs.sync(instant=later)
+    with closing(Store(runs.url)) as store:
+        before = dumps(store)
+        with pytest.raises(
+            DataError, match=r"was synced as of .* by the clock of this machine: older values"
+        ) as refused:
+            runs.sync(instant=earlier)
+        assert "--allow-older" in refused.value.hint
+        assert dumps(store) == before
+        runs.sync(instant=earlier, allow_older=True)
+        runs.sync(instant=Instant(as_of=AS_OF, clock="fixed"))  # who names an instant means it
+        runs.sync(instant=earlier)
 
 
 # --- the network

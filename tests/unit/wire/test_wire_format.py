@@ -198,7 +198,7 @@ def test_the_document_is_what_a_sync_publishes():
 
 def test_the_tables_of_the_document_are_complete():
     content = to_json(REGISTRY)
-    assert members("| member | type | meaning |", "## Registry document") == content.keys() | {"owner"}
+    assert members("| member | type | meaning |", "## Registry document") == content.keys() | {"owner", "dropped"}
     view, service = content["views"]["carrier_delays.v2"], content["services"]["departure_delay@1"]
     assert members("| member | type | meaning |", "Of a view:") == view.keys() | {"deprecation_date"}
     assert members("| member | type | meaning |", "Of a service:") == service.keys()
