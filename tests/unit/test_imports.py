@@ -44,6 +44,7 @@ LIBRARIES: dict[str, set[str]] = {
     "hiredis": {"wire"},  # an extra of redis
     "jinja2": {"monitoring/page"},
     "markupsafe": {"monitoring/page"},  # it comes with Jinja
+    "msgpack": {"project"},  # it comes with dbt
     "numpy": {"mirror", "store/slots", "training", "warehouse", "wire"},
     "pandas": {"training/frames", "wire/arrays"},
     "polars": {"training/frames"},

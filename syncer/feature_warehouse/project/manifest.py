@@ -56,29 +56,60 @@ def find_relation(manifest: Mapping[str, Any], model: str) -> str:
     return relation
 
 
-def check_fresh(manifest: dict[str, Any], folder: Path, source_paths: Iterable[Path]) -> None:
+def check_fresh(manifest: dict[str, Any], folder: Path, source_paths: Iterable[Path], parsed: Path) -> None:
     """Raises StaleManifestError, naming a file, when the project in ``folder`` has changed since the manifest was made.
 
-    A SQL file counts as changed when its text does; of other files dbt keeps no digest, there the time decides.
+    A file that is newer than the manifest has changed when its text has, by the checksums that dbt keeps: of models in
+    the manifest, of all files in ``parsed``, its partial_parse.msgpack. Of what is in neither, the time decides.
     """
-    made = datetime.fromisoformat(manifest["metadata"]["generated_at"].replace("Z", "+00:00")).timestamp()
+    made = _instant(manifest["metadata"]["generated_at"])
     project = manifest["metadata"]["project_name"]
     sections = [*(manifest[name].values() for name in ("nodes", "exposures", "macros")), *manifest["disabled"].values()]
     nodes = [node for section in sections for node in section if node["package_name"] == project]
     for path in sorted({path for node in nodes for path in (node["original_file_path"], yaml_path(node))}):
         if not (folder / path).exists():
             raise _stale(path, "is gone")
-    models = {
+    known = {
         node["original_file_path"]: node["checksum"]["checksum"] for node in nodes if node["resource_type"] == "model"
     }
-    files = [folder / "dbt_project.yml"]
+    files = [folder / _PROJECT]
     for root in source_paths:
         files += (file for file in root.rglob("*") if file.suffix in (".sql", ".py", ".yml", ".yaml"))
-    for file in sorted(files):
-        if file.is_file() and file.stat().st_mtime > made:
-            path = str(file.relative_to(folder))
-            if path not in models or _dbt_checksum(file) != models[path]:
-                raise _stale(path, "has changed")
+    newer = [file for file in sorted(files) if file.is_file() and file.stat().st_mtime > made.timestamp()]
+    if any(str(file.relative_to(folder)) not in known for file in newer):
+        known |= _parsed_checksums(parsed, project, made)
+    for file in newer:
+        path = str(file.relative_to(folder))
+        if known.get(path) not in _dbt_checksums(file):
+            raise _stale(path, "has changed")
+
+
+_PROJECT = "dbt_project.yml"
+
+
+def _parsed_checksums(path: Path, project: str, made: datetime) -> dict[str, str]:
+    """{file: its checksum} of dbt's last parse, as long as that is not later than a manifest made at ``made``.
+
+    dbt writes this file anew whenever a file has changed, and keeps it while none has. {} where it is not to be had.
+    """
+    try:
+        import msgpack  # type: ignore[import-untyped]  # comes with dbt
+
+        content = msgpack.unpackb(path.read_bytes(), raw=False, strict_map_key=False)
+        if _instant(content["metadata"]["generated_at"]) > made:
+            return {}
+        own = f"{project}://"
+        found = {
+            id_.removeprefix(own): file["checksum"] for id_, file in content["files"].items() if id_.startswith(own)
+        }
+        found[_PROJECT] = content["state_check"]["project_hashes"][project]
+        return {file: str(checksum["checksum"]) for file, checksum in found.items()}
+    except (ImportError, OSError, ValueError, TypeError, KeyError, AttributeError):
+        return {}
+
+
+def _instant(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
 def check_target(manifest: dict[str, Any], target: str, catalog: str, schema: str) -> None:
@@ -103,8 +134,10 @@ def _stale(path: str, what: str) -> StaleManifestError:
     )
 
 
-def _dbt_checksum(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes().decode(errors="replace").strip().encode()).hexdigest()
+def _dbt_checksums(file: Path) -> set[str]:
+    """What dbt may keep of a file: of most it leaves out the blanks around the text."""
+    text = file.read_bytes().decode(errors="replace")
+    return {hashlib.sha256(each.encode()).hexdigest() for each in (text, text.strip())}
 
 
 def yaml_path(node: dict[str, Any]) -> str:

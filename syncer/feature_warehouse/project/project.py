@@ -90,6 +90,10 @@ class Project:
         return self.manifest_path.with_name("run_results.json")
 
     @property
+    def parsed_path(self) -> Path:
+        return self.manifest_path.with_name("partial_parse.msgpack")
+
+    @property
     def registry_path(self) -> Path:
         return self.folder / "registry" / "registry.json"
 

@@ -23,6 +23,6 @@ def read_project(options: ProjectOptions = ANYWHERE) -> DeclaredProject:
     """The project as its manifest has it. Raises ProjectError when that is missing, stale or another target's."""
     project = load_project(options)
     manifest = load_manifest(project.manifest_path)
-    check_fresh(manifest, project.folder, project.source_paths)
+    check_fresh(manifest, project.folder, project.source_paths, project.parsed_path)
     check_target(manifest, project.target, project.catalog, project.schema)
     return DeclaredProject(project=project, manifest=manifest, declarations=read_declarations(manifest))

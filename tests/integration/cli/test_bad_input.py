@@ -164,9 +164,23 @@ def test_what_says_nothing_about_features_does_not_age_the_manifest(shop: Shop) 
     shop.syncer("plan")
 
 
+def test_a_project_that_was_copied_or_checked_out_anew_keeps_its_manifest(shop: Shop) -> None:
+    """With a cached target folder, all files are newer than the manifest, and none has changed."""
+    for path in (*shop.folder.glob("models/**/*"), *shop.folder.glob("macros/**/*"), shop.folder / "dbt_project.yml"):
+        os.utime(path, (FUTURE, FUTURE))
+    shop.syncer("plan")
+    shop.dbt("parse")  # finds nothing to parse, and leaves what it keeps as it was
+    shop.syncer("plan")
+
+
+def test_what_was_parsed_after_the_manifest_was_written_does_not_vouch_for_it(shop: Shop) -> None:
+    edited("models/orders.yml", "ttl: 30 days", "ttl: 31 days")(shop)
+    shop.dbt("ls", "--no-write-json")
+    assert_refused(shop.try_syncer("plan"), "models/orders.yml has changed", "`dbt parse`")
+
+
 def test_a_new_parse_makes_the_manifest_fresh_again(shop: Shop) -> None:
-    """Also where only the time of a file has changed, and dbt finds nothing to parse."""
-    os.utime(shop.folder / "models/orders.yml")
+    shop.write("models/orders.yml", (shop.folder / "models/orders.yml").read_text() + "# a remark\n")
     assert_refused(shop.try_syncer("plan"), "models/orders.yml has changed", "`dbt parse`")
     shop.dbt("parse")
     shop.syncer("plan")

@@ -299,7 +299,7 @@ def assert_stale(project: Path, what: str, of: dict[str, Any] | None = None) -> 
 
 
 def check(project: Path, of: dict[str, Any] | None = None) -> None:
-    check_fresh(of or manifest(model()), project, [project / "models", project / "macros"])
+    check_fresh(of or manifest(model()), project, [project / "models", project / "macros"], project / "none.msgpack")
 
 
 def test_a_project_without_changes_is_fresh(project: Path) -> None:
