@@ -139,7 +139,7 @@ class OnlineFeatures:
     time; None if the client was told to withhold such values).
     """
 
-    __slots__ = ("_rows", "computed", "not_computed", "service", "views")
+    __slots__ = ("_rows", "changing", "computed", "not_computed", "service", "views")
 
     def __init__(
         self, service: str, views: Sequence[ViewFeatures], rows: int, not_computed: tuple[str, ...] = ()
@@ -148,6 +148,7 @@ class OnlineFeatures:
         self.views = views  # one per item of the service, in its order
         self.computed: ComputedFeatures | None = None  # the service's on-demand features, after those of its views
         self.not_computed = not_computed  # their names, where there is no DuckDB to compute them
+        self.changing: tuple[str, ...] = ()  # ids of views that a sync was writing: some rows may be of before it
         self._rows = rows
 
     def __len__(self) -> int:

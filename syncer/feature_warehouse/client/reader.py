@@ -84,7 +84,9 @@ class Reader:
             plan = self._plan(schema, service)
             wanted = plan.plan(rows, request)
             (*texts, _), *_ = values = yield wanted.fetches
-        found = plan.assemble(wanted, values, plan.markers(texts), self._instant, self._on_stale)
+        markers = plan.markers(texts)
+        found = plan.assemble(wanted, values, markers, self._instant, self._on_stale)
+        found.changing = plan.changing(wanted, values, markers)
         yield from plan.compute(found, wanted)
         for view in found.views:
             if view.stale:

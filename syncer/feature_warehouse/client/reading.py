@@ -20,7 +20,7 @@ from feature_warehouse.errors import DefinitionError, NamespaceError, RequestErr
 from feature_warehouse.registry.document import Registry
 from feature_warehouse.registry.feature import STALE_FACTOR, Entity, FeatureService, FeatureView, ServiceView, stale_age
 from feature_warehouse.registry.types import feature_type, key_type
-from feature_warehouse.store.fetch import Fetch, Steps, Values
+from feature_warehouse.store.fetch import PART_KEYS, Fetch, Steps, Values
 from feature_warehouse.wire.decode import BatchDecoder, Columns, microseconds
 from feature_warehouse.wire.keyspace import entity_key, entity_keys, field_name, is_missing, markers_key
 from feature_warehouse.wire.marker import REVISION, Marker, read_marker
@@ -58,7 +58,7 @@ class _Keys:
 
 @dataclass(frozen=True, slots=True)
 class ReadPlan:
-    """What one read fetches: the markers first, then entities."""
+    """What one read fetches: the markers first, then entities; the markers once more where that takes several parts."""
 
     rows: int
     fetches: Sequence[Fetch]
@@ -107,6 +107,8 @@ class ServicePlan:
         for roles in self._entities:
             made = [self._keys(role, entity_rows) for role in roles]
             entities.append(_place(roles, made, fetches))
+        if sum(len(fetch.keys) for fetch in fetches) > PART_KEYS:
+            fetches.append(self._markers)
         given = request_columns(self.service, entity_rows, request) if self._engine else {}
         return ReadPlan(len(entity_rows), fetches, entities, given)
 
@@ -164,6 +166,13 @@ class ServicePlan:
             ]
             self._seen = texts, markers
         return markers
+
+    def changing(self, plan: ReadPlan, values: Sequence[Values], markers: Sequence[Marker]) -> tuple[str, ...]:
+        """The ids of views that a sync was writing while a read went on, as far as its markers tell."""
+        last = self._markers is plan.fetches[-1]
+        first, second = values[0], values[-1] if last else values[0]
+        states = zip(self._versions, markers, first, second, strict=False)
+        return tuple(view.id for view, marker, was, now in states if marker.state == "open" or was != now)
 
     def _checked(self, view: FeatureView, marker: Marker | None) -> Marker:
         if marker is None or marker.as_of is None:

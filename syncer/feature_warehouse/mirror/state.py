@@ -106,6 +106,8 @@ def workspace(remember: Path | None) -> Iterator[Path]:
 
 def _own_folder(remember: Path) -> Path:
     remember.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(OSError):  # where it is somebody else's
+        remember.chmod(0o700)  # what is in it are features of people, in readable form
     ignore = remember / ".gitignore"
     if not ignore.exists():
         ignore.write_text("*\n", encoding="utf-8")

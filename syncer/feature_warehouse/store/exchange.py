@@ -15,11 +15,8 @@ from typing import Any
 import redis
 
 from feature_warehouse.store.failure import refused, words_of
-from feature_warehouse.store.fetch import Fetch, Values
+from feature_warehouse.store.fetch import PART_KEYS, Fetch, Values
 from feature_warehouse.wire.resp import Answers, UnusualError, hmget
-
-#: Keys in one part of a request.
-_PART = 512
 
 #: Bytes taken from a connection at once.
 CHUNK_BYTES = 1 << 17
@@ -37,7 +34,7 @@ class Exchange:
 
     def __init__(self, wanted: Sequence[Fetch], *, careful: bool = False) -> None:
         self._wanted = wanted
-        self._small = sum(len(fetch.keys) for fetch in wanted) <= _PART
+        self._small = sum(len(fetch.keys) for fetch in wanted) <= PART_KEYS
         self._parts = wanted if self._small else list(_divided(wanted))
         self._careful = careful
         self._answers = Answers([(len(part.keys), len(part.fields)) for part in self._parts], careful=careful)
@@ -76,13 +73,15 @@ class Exchange:
         if self._small:
             return self._answers.values
         parts = iter(self._answers.values)
-        return [[value for _ in range(0, len(fetch.keys), _PART) for value in next(parts)] for fetch in self._wanted]
+        return [
+            [value for _ in range(0, len(fetch.keys), PART_KEYS) for value in next(parts)] for fetch in self._wanted
+        ]
 
 
 def _divided(wanted: Sequence[Fetch]) -> Iterator[Fetch]:
     for fetch in wanted:
-        for start in range(0, len(fetch.keys), _PART):
-            yield Fetch(fetch.keys[start : start + _PART], fetch.fields)
+        for start in range(0, len(fetch.keys), PART_KEYS):
+            yield Fetch(fetch.keys[start : start + PART_KEYS], fetch.fields)
 
 
 def is_broken(error: BaseException) -> bool:

@@ -10,6 +10,10 @@ from typing import Any, Protocol, TypeVar
 _T = TypeVar("_T")
 
 
+#: Keys in one part of a request: the next part is asked for while the last one is answered.
+PART_KEYS = 512
+
+
 @dataclass(frozen=True, slots=True)
 class Fetch:
     """HMGET of the same fields of each key; without fields, GET of each key."""

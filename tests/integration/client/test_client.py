@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import itertools
 import json
 import logging
+import math
 import os
 import signal
 import threading
@@ -16,6 +18,8 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd  # type: ignore[import-untyped]
 import pytest
 from click.testing import CliRunner
 
@@ -317,6 +321,57 @@ def test_a_registry_of_a_type_that_this_reader_does_not_know(served: Served, con
     publish({})
     for reader in readers:
         assert reader.get_online_features("churn", CUSTOMERS).values == before
+
+
+def test_a_read_says_which_views_a_sync_was_writing(served: Served, connect: Connect) -> None:
+    reader = connect(served.url)
+    assert reader.get_online_features("churn", CUSTOMERS).changing == ()
+    served.mark(ORDERS, state="open", complete_through=9)
+    assert reader.get_online_features("churn", CUSTOMERS).changing == ("orders.v1",)
+    served.mark(ORDERS, complete_through=9)
+    many = [{"customer_id": number} for number in range(30_000)]
+    assert reader.get_online_features("churn", many).changing == ()
+    over = threading.Event()
+
+    def sync() -> None:
+        for number in itertools.cycle(range(10)):
+            served.mark(VISITS, token=f"{number:016}", complete_through=9)
+            if over.wait(0.001):
+                return
+
+    syncing = threading.Thread(target=sync)
+    syncing.start()
+    try:
+        assert reader.get_online_features("churn", many).changing == ("visits.v1",)
+    finally:
+        over.set()
+        syncing.join()
+
+
+@pytest.mark.parametrize("missing", [None, math.nan, pd.NA, pd.NaT, np.float32("nan"), np.datetime64("NaT")], ids=repr)
+def test_a_key_that_pandas_has_not_is_missing(missing: Any, served: Served, connect: Connect) -> None:
+    reader = connect(served.url)
+    assert reader.get_online_features("churn", [{"customer_id": 1}, {"customer_id": missing}]).statuses == (
+        ("present",) * 5,
+        ("missing",) * 5,
+    )
+    found = reader.get_online_features("transfer", [*STOCKED, {"source": missing, "target": "south", "sku": "A"}])
+    assert found.statuses == (("present",) * 2, ("missing", "present"))
+
+
+@pytest.mark.parametrize(
+    "value", [10**5_000, np.array([1.0]), np.array([1, 2]), [1], object(), 1.5, "x", b"1"], ids=type
+)
+def test_a_key_of_any_other_kind_is_refused_in_words(value: Any, served: Served, connect: Connect) -> None:
+    with pytest.raises(RequestError, match=r"churn@1, row 1: join key 'customer_id' of entity 'customer': "):
+        connect(served.url).get_online_features("churn", [{"customer_id": 1}, {"customer_id": value}])
+
+
+def test_a_namespace_that_is_no_text_is_refused(served: Served) -> None:
+    for kind in (FeatureClient, AsyncFeatureClient):
+        for namespace in (None, 7, b"shop_dev", "Shop"):
+            with pytest.raises(RequestError, match="cannot be a namespace"):
+                kind(served.url, namespace)  # type: ignore[arg-type]
 
 
 STOCKED = [{"source": "north", "target": "south", "sku": "A"}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -220,3 +221,21 @@ def test_only_a_view_that_was_completely_synced_is_read() -> None:
             plan.markers([synced.to_bytes(), marker])
     with pytest.raises(NamespaceError, match=r"'plan' of orders\.v1 is registered, but not yet synced"):
         plan.markers([replace(synced, complete_through=2).to_bytes(), synced.to_bytes()])
+
+
+def test_a_view_of_thousands_of_features_is_planned_in_time_linear_in_them() -> None:
+    """Compared with itself, so that it does not matter how busy the machine is."""
+
+    def seconds(count: int) -> float:
+        names = [f"f{number}" for number in range(count)]
+        declared = view("wide", *names)
+        wide = replace(declared, features=tuple(replace(f, number=n) for n, f in enumerate(declared.features, 2)))
+        # Two roles, of which one reads all but one feature: the columns of the one are picked from those of both.
+        reads = service("wide", f"wide.v1 {' '.join(names)}", f"wide.v1 {' '.join(names[1:])}")
+        began = time.process_time()
+        ServicePlan(Registry("shop", {"wide.v1": wide}, {"wide@1": reads}), reads, "shop_dev")
+        return time.process_time() - began
+
+    seconds(100)
+    few, many = min(seconds(500) for _ in range(3)), min(seconds(4_000) for _ in range(2))
+    assert many < 24 * few  # 8 times as many; a quadratic part made it 60 and more
