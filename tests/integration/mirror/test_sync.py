@@ -598,32 +598,3 @@ def test_what_is_remembered_is_its_owners_alone(shop: Shop) -> None:
     shop.syncer("sync")
     assert remembered.stat().st_mode & 0o777 == 0o700
     assert any(remembered.rglob("*.arrow"))
-
-
-@pytest.mark.parametrize(
-    ("key", "text"),
-    [
-        ("shop_dev:#registry", "[" * 100_000),
-        ("shop_dev:#registry", '{"format": 1, "owner": {"project": "shop", "target": "dev"}, "views": 1e300}'),
-        ("shop_dev:#registry", '{"format": 2}'),
-        ("shop_dev:#registry", None),
-        ("shop_dev:#markers", '{"entity": "customer", "as_of": "2026-01-01T00:00:00", "clock": "solar"}'),
-        ("shop_dev:#markers", "[" * 100_000),
-        ("shop_dev:#markers", None),
-    ],
-)
-def test_no_command_trips_over_what_lies_in_redis(key: str, text: str | None, shop: Shop, server: Any) -> None:
-    """Each says what is wrong and where, in an error and a hint."""
-    shop.syncer("sync")
-    server.delete(key) if text is None or key.endswith("#registry") else None
-    if text is None:
-        server.rpush(key, "of another type")
-    elif key.endswith("#markers"):
-        server.hset(key, "orders:1", text)
-    else:
-        server.set(key, text)
-    for command in (["sync"], ["plan"], ["verify"], ["status"], ["get", "churn", "customer_id=1"], ["drop", "--yes"]):
-        done = shop.try_syncer(*command)
-        assert done.exit_code, command
-        assert done.exception is None or isinstance(done.exception, SystemExit), (command, done.exception)
-        assert key in done.stdout + done.stderr, (command, done.stdout, done.stderr)

@@ -6,6 +6,7 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import redis
@@ -157,11 +158,15 @@ def owned_by(project: str, target: str) -> dict[str, object]:
         ),
         (
             {"format": 2},
-            "the registry document in Redis has format 2, and this version knows format 1",
+            "the registry document 'shop_dev:#registry' in Redis has format 2, and this version knows format 1",
             "upgrade feature-warehouse",
         ),
-        ({"format": 1}, "the registry document in Redis cannot be read: KeyError: 'owner'", "delete the key"),
-        ("{", "the registry document in Redis cannot be read: JSONDecodeError", "delete the key"),
+        (
+            {"format": 1},
+            "the registry document 'shop_dev:#registry' in Redis cannot be read: it has no 'owner'",
+            "delete the key",
+        ),
+        ("{", "the registry document 'shop_dev:#registry' in Redis cannot be read: Expecting", "delete the key"),
     ],
 )
 def test_a_namespace_that_is_not_ours(document: object, message: str, hint: str, shop: Shop) -> None:
@@ -185,7 +190,9 @@ def test_a_torn_marker_is_named_with_what_to_do(shop: Shop) -> None:
         for command in COMMANDS:
             refused = shop.try_syncer(*command)
             assert_refused(
-                refused, "the marker 'visits:1' in Redis cannot be read", "HDEL <namespace>:#markers visits:1"
+                refused,
+                "the marker 'visits:1' in 'shop_dev:#markers' cannot be read",
+                "HDEL shop_dev:#markers visits:1",
             )
         client.hdel("shop_dev:#markers", "visits:1")
     shop.syncer("sync")
@@ -196,3 +203,32 @@ def test_a_namespace_that_keys_would_have_to_escape(namespace: str, shop: Shop) 
     for command in COMMANDS:
         refused = shop.try_syncer(*command, "--namespace", namespace)
         assert_refused(refused, f"'{namespace}' cannot be a namespace", "--namespace shop_prod")
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("shop_dev:#registry", "[" * 100_000),
+        ("shop_dev:#registry", '{"format": 1, "owner": {"project": "shop", "target": "dev"}, "views": 1e300}'),
+        ("shop_dev:#registry", '{"format": 2}'),
+        ("shop_dev:#registry", None),
+        ("shop_dev:#markers", '{"entity": "customer", "as_of": "2026-01-01T00:00:00", "clock": "solar"}'),
+        ("shop_dev:#markers", "[" * 100_000),
+        ("shop_dev:#markers", None),
+    ],
+)
+def test_no_command_trips_over_what_lies_in_redis(key: str, text: str | None, shop: Shop, server: Any) -> None:
+    """Each says what is wrong and where, in an error and a hint."""
+    shop.syncer("sync")
+    if text is None:
+        server.delete(key)
+        server.rpush(key, "of another type")
+    elif key.endswith("#markers"):
+        server.hset(key, "orders:1", text)
+    else:
+        server.set(key, text)
+    for command in (["sync"], ["plan"], ["verify"], ["status"], ["get", "churn", "customer_id=1"], ["drop", "--yes"]):
+        done = shop.try_syncer(*command)
+        assert done.exit_code, command
+        assert done.exception is None or isinstance(done.exception, SystemExit), (command, done.exception)
+        assert key in done.stdout + done.stderr, (command, done.stdout, done.stderr)
