@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import cast
@@ -88,6 +89,8 @@ REFUSED = [
     ("double[]", [None], "None is no element of a list"),
     ("double[2]", [1.0], "a list of 1 is not a double[2]"),
     ("integer[]", [1.5], "1.5 (float) is not an integer"),
+    ("double", np.array([1.0]), "array([1.]) (ndarray) is not a number"),
+    ("double", np.array([1.0, 2.0]), "(ndarray) is not a number"),
 ]
 
 
@@ -96,6 +99,13 @@ def test_what_is_refused(type_: str, given: object, words: str) -> None:
     with pytest.raises(RequestError) as caught:
         request_value(given, feature_type(type_))
     assert words in caught.value.message
+
+
+@pytest.mark.parametrize("type_", ["bigint", "double", "date", "varchar", "decimal(9,2)", "double[]"])
+def test_a_number_too_long_to_be_shown_is_refused_in_words(type_: str) -> None:
+    service = replace(SERVICE, request={"amount": type_}, on_demand=())
+    with pytest.raises(RequestError, match=r"fraud@2, row 0: 'amount': .*int"):
+        request_columns(service, [{"amount": 10**5_000}], {})
 
 
 @pytest.mark.parametrize(
