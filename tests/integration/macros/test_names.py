@@ -13,6 +13,7 @@ import duckdb
 import pytest
 
 from tests.support.projects import Project, messages
+from tests.support.shop import CLOCK, Shop, latest
 
 PLAIN = {
     "view": "readings",
@@ -252,3 +253,44 @@ def test_a_record_takes_no_column_with_a_comma(tmp_path: Path) -> None:
     project = Project(tmp_path, files(PLAIN | {"number": "a,b"}), more=f"vars: {{feature_warehouse_now: '{NOW}'}}")
     failed = project.try_dbt("run", "--select", "+fingerprints")
     assert "readings.v1 has the column 'a,b', and the record lists columns by commas. Rename it." in messages(failed)
+
+
+SERVED = """
+models:
+  - name: select
+    config:
+      materialized: table
+      contract: {enforced: true}
+      meta: {feature_view: {entity: group, join_keys: [order], event_timestamp: from, available_at: end, deleted: not}}
+    columns:
+      - {name: order, data_type: varchar, quote: true}
+      - {name: table, data_type: bigint, quote: true}
+      - {name: user, data_type: varchar, quote: true}
+      - {name: from, data_type: timestamptz, quote: true}
+      - {name: end, data_type: timestamptz, quote: true}
+      - {name: not, data_type: boolean, quote: true}
+    versions: [{v: 1}]
+exposures:
+  - name: where_v1
+    type: ml
+    owner: {name: Growth}
+    depends_on: ["ref('select', v=1)"]
+    config: {meta: {feature_service: {name: where, version: 1, features: [{view: select.v1, features: [table, user]}]}}}
+"""
+
+
+def test_what_is_called_like_keywords_is_served(tmp_path: Path, redis_url: str) -> None:
+    """These are names that `register` takes; it refuses blanks, quotes and capitals."""
+    row = """select 'a' as "order", 7::bigint as "table", 'u' as "user", timestamptz '2026-01-01 00:00:00+00' as "from",
+        timestamptz '2026-01-02 00:00:00+00' as "end", false as "not" """
+    shop = Shop(tmp_path, {"models/select_v1.sql": row, "models/select.yml": SERVED, **latest("select")}, more=CLOCK)
+    shop.redis_url = redis_url
+    shop.dbt("build")
+    shop.syncer("register")
+    shop.syncer("sync")
+    assert "1 row compared, 0 differences." in shop.syncer("verify")
+    found = shop.json("get", "where", "order=a")
+    assert "7" in str(found)
+    assert "'u'" in str(found)
+    shop.replace("models/select_v1.sql", "7::bigint", "8::bigint")
+    assert shop.try_syncer("check").exit_code == 1
