@@ -27,22 +27,17 @@
         ) %}
     {% endif %}
 
-    {% set waived = available_at is none or available_at == "none" %}
-
+    {% set available_at = none if available_at == "none" else available_at %}
     {% set plan = feature_warehouse._rolling_plan(features, join_keys, macro_name) %}
     {% set select = adapter.dispatch("rolling_select", "feature_warehouse")(
         events=events,
         join_keys=join_keys,
         event_timestamp=event_timestamp,
-        available_at=event_timestamp if waived else available_at,
+        available_at=available_at or event_timestamp,
         plan=plan,
         changed_since=changed_since,
     ) %}
-    {% set spans = [] %}
 
-    {% for feature in plan.features %} {% do spans.append(feature.name ~ " " ~ feature.window ~ "s") %} {% endfor %}
-
-    {# Read by `syncer check`, which cannot see the window's end in running totals and trees. #}
-    {{ return("/* look-back: " ~ spans | join(", ") ~ " */\n" ~ select) }}
+    {{ return(feature_warehouse._rolling_declaration(join_keys, event_timestamp, available_at, features, plan) ~ "\n" ~ select) }}
 
 {% endmacro %}

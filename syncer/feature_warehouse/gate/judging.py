@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from feature_warehouse.gate.accepted import Accepted
+from feature_warehouse.gate.rolling import believed_before
 from feature_warehouse.project.declarations import DeclaredView
 from feature_warehouse.project.definition import Definition, ProjectDefinitions
 from feature_warehouse.project.influences import changed
@@ -44,15 +45,24 @@ class Judgement:
 
 
 def judgements(accepted: Accepted, project: ProjectDefinitions, settings: Mapping[str, str]) -> list[Judgement]:
-    """Of the views that are served and are not as accepted. ``settings``: of the profile, that decide about values."""
+    """Of the views that are served and are not as accepted. ``settings``: of the profile, that decide about values.
+
+    A view is judged as a call of `rolling_features` where it is one on both sides.
+    """
     now, registered = project.definitions, accepted.registry.settings
     everywhere = () if registered is None else tuple(changed_settings(registered, settings))
     known = [id_ for id_ in accepted.definitions if id_ in now]
-    others = [id_ for id_ in known if everywhere or not _alike(accepted.definitions[id_], now[id_])]
-    before = _readers({id_: accepted.definitions[id_] for id_ in others})
+    others = {
+        id_: accepted.definitions[id_] for id_ in known if everywhere or not _alike(accepted.definitions[id_], now[id_])
+    }
+    calls = {id_: was for id_, was in others.items() if id_ in project.rolled}
+    rolled = believed_before(calls, now, project.render)
+    others |= rolled
+    now = {**now, **{id_: project.rolled[id_] for id_ in rolled}}
+    before = _readers(others)
     found = []
-    for id_ in others:
-        was, served = accepted.definitions[id_], {feature.name for feature in accepted.registry.views[id_].features}
+    for id_, was in others.items():
+        served = {feature.name for feature in accepted.registry.views[id_].features}
         changes = _judged(was, before[id_], now[id_], project.read, everywhere)
         found.append(
             Judgement(

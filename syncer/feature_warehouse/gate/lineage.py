@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from feature_warehouse.errors import DefinitionError, RequestError, closest
-from feature_warehouse.project.compiling import compile_feature_views
+from feature_warehouse.gate.rolling import read_meaning
+from feature_warehouse.project.compiling import compile_feature_views, parse_project
 from feature_warehouse.project.declarations import Declarations, read_declarations
-from feature_warehouse.project.definition import ProjectDefinitions, read_definitions
+from feature_warehouse.project.definition import ProjectDefinitions
 from feature_warehouse.project.project import ProjectOptions, load_project
 from feature_warehouse.registry.document import Registry, load_registry
 from feature_warehouse.registry.feature import FeatureService, FeatureView, period_text
@@ -107,9 +108,10 @@ class ProjectLineage:
 def project_lineage(options: ProjectOptions, namespace: str | None = None) -> ProjectLineage:
     """From the project's files as they are now, compiled without a warehouse. Raises ProjectError and RegistryError."""
     project = load_project(options)
-    compiled = compile_feature_views(project)
+    parsed = parse_project(project)
+    compiled = compile_feature_views(project, parsed)
     declarations = read_declarations(compiled.manifest)
-    definitions = read_definitions(compiled, declarations.views)
+    definitions = read_meaning(project, parsed, compiled, declarations.views)
     registry = load_registry(project.registry_path, declarations.project)
     lineage = read_lineage(
         declarations, definitions, compiled.manifest, registry, namespace or project.default_namespace
@@ -161,7 +163,7 @@ _KINDS: tuple[Kind, ...] = ("column", "feature", "field", "on_demand", "service"
 def _facts(definitions: ProjectDefinitions) -> dict[tuple[str, str], Facts]:
     return {
         (id_, feature): definitions.read.facts(one.view, feature)
-        for id_, one in definitions.definitions.items()
+        for id_, one in definitions.meant.items()
         for feature in one.view.features
     }
 

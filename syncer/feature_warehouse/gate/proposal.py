@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from feature_warehouse.errors import ProjectError
+from feature_warehouse.gate.rolling import read_meaning
 from feature_warehouse.gate.skew import Skew, Surroundings, find_skew
 from feature_warehouse.project.compiling import compile_feature_views, forget_parsed, parse_project, remembers_parsed
 from feature_warehouse.project.declarations import Declarations, read_declarations
-from feature_warehouse.project.definition import ProjectDefinitions, node_names, read_definitions
+from feature_warehouse.project.definition import ProjectDefinitions, node_names
 from feature_warehouse.project.project import Project, ProjectOptions, load_project
 from feature_warehouse.warehouse.settings import deciding_settings
 
@@ -54,7 +55,7 @@ def _loaded(project: Project) -> Proposal:
     definitions, skew = ProjectDefinitions(definitions={}, problems={}), Skew()
     if not declarations.problems:
         compiled = compile_feature_views(project, parsed)
-        definitions = read_definitions(compiled, declarations.views)
+        definitions = read_meaning(project, parsed, compiled, declarations.views)
         names = node_names(compiled)
         surroundings = Surroundings(
             retentions={names[id_]: kept for id_, kept in declarations.retentions.items()},

@@ -44,7 +44,7 @@ def find_skew(definitions: ProjectDefinitions, views: Mapping[str, DeclaredView]
     retentions = {lower(name): kept for name, kept in surroundings.retentions.items()}
     whole = definitions.read
     cut = _Cut(whole, retentions)
-    for id_, definition in definitions.definitions.items():
+    for id_, definition in definitions.meant.items():
         view, declared = definition.view, views[id_]
         for feature in view.features:
             place = f"{declared.path}: {id_}, feature '{feature}'"

@@ -13,6 +13,7 @@ from typing import Any
 
 from feature_warehouse.errors import ProjectError, WarehouseError
 from feature_warehouse.gate.lineage import Lineage, read_lineage
+from feature_warehouse.gate.rolling import read_meaning
 from feature_warehouse.mirror.preparation import STATES
 from feature_warehouse.monitoring import journal
 from feature_warehouse.monitoring.freshness import Freshness
@@ -20,9 +21,8 @@ from feature_warehouse.monitoring.profiles import Profile, read_profiles
 from feature_warehouse.monitoring.scope import Scope
 from feature_warehouse.monitoring.status import PATIENCE, Status, status
 from feature_warehouse.project.catalog import Consumer, Relation, drift_tables, read_consumers, read_relations, upstream
-from feature_warehouse.project.compiling import compile_feature_views
+from feature_warehouse.project.compiling import compile_feature_views, parse_project
 from feature_warehouse.project.declarations import Declarations, DeclaredView
-from feature_warehouse.project.definition import read_definitions
 from feature_warehouse.registry.document import Registry
 from feature_warehouse.registry.feature import Feature, FeatureService, FeatureView
 from feature_warehouse.store.store import Store
@@ -176,10 +176,11 @@ def report(scope: Scope, store: Store, per_gb: float) -> Report:
 def _lineage(scope: Scope, registry: Registry) -> tuple[Lineage | None, list[str]]:
     """Columns to models, from what dbt compiles; and what of it cannot be known, in sentences."""
     try:
-        compiled = compile_feature_views(scope.project)
+        parsed = parse_project(scope.project)
+        compiled = compile_feature_views(scope.project, parsed)
     except ProjectError as error:
         return None, [error.message]
-    found = read_definitions(compiled, scope.declarations.views)
+    found = read_meaning(scope.project, parsed, compiled, scope.declarations.views)
     lineage = read_lineage(scope.declarations, found, compiled.manifest, registry, scope.namespace)
     return lineage, [problem.message for problem in found.problems.values()]
 

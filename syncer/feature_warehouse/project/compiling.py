@@ -98,6 +98,33 @@ def compile_feature_views(project: Project, parsed: Parsed | None = None) -> Com
         return Compiled(manifest=parsed.manifest, sql=sql, variables=project.variables, later=later_sql, failed=failed)
 
 
+def render_rolling_features(project: Project, parsed: Parsed, calls: Sequence[Mapping[str, Any]]) -> list[str | None]:
+    """What the project's `rolling_features` gives for each call, arguments by name; None where it refuses one.
+
+    None of all where another package has a form of its own of the macro's SQL: what that means is not known.
+    """
+    forms = [macro for macro in parsed.graph.macros.values() if macro.name.endswith("__rolling_select")]
+    if any(macro.package_name != "feature_warehouse" for macro in forms):
+        return [None] * len(calls)
+    try:
+        return list(_rendered(project, parsed, calls)) if calls else []
+    except ProjectError:
+        if len(calls) == 1:
+            return [None]
+    return [one for call in calls for one in render_rolling_features(project, parsed, [call])]
+
+
+def _rendered(project: Project, parsed: Parsed, calls: Sequence[Mapping[str, Any]]) -> Sequence[str]:
+    mark = "-- end of call --"
+    # as a text in Jinja, where no sign of the arguments can end it
+    written = "".join(f"\\x{ord(sign):02x}" if sign in "{}%#" else sign for sign in json.dumps(json.dumps(calls)))
+    jinja = "{% for call in fromjson(" + written + ") %}{{ feature_warehouse.rolling_features(**call) }}"
+    jinja += mark + "{% endfor %}"
+    with _dbt_for_gate():
+        done = _gate_run(project, parsed.graph, "compile", "--no-introspect", "--no-populate-cache", "--inline", jinja)
+    return str(done.results[0].node.compiled_code).split(mark)[:-1]
+
+
 def _selector(view: Any) -> str:
     """The view, with all others of its entity where there is one: dbt looks at the whole project for each selector."""
     declared = view.config.meta["feature_view"]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
@@ -43,21 +43,38 @@ class Definition:
     influences: tuple[Influence, ...] | None = None
 
 
+#: The SQL of calls of `rolling_features`, in their order; None for one that is refused.
+Render = Callable[[Sequence[Mapping[str, Any]]], Sequence[str | None]]
+
+
+def _nothing(calls: Sequence[Mapping[str, Any]]) -> Sequence[str | None]:
+    return [None] * len(calls)
+
+
 @dataclass(frozen=True, kw_only=True)
 class ProjectDefinitions:
     """By view id. ``problems``: of the views whose SQL cannot be known, one each; these have no definition.
 
     ``relations``: of the nodes that stand in the warehouse, by name: {'flights': '"warehouse"."main"."flights"'}.
+    ``rolled``: of the definitions that are calls of `rolling_features`, the events and aggregates that they mean.
+    ``render``: what that macro gives for other calls.
     """
 
     definitions: Mapping[str, Definition]
     problems: Mapping[str, DefinitionError]
     relations: Mapping[str, str] = field(default_factory=dict)
+    rolled: Mapping[str, Definition] = field(default_factory=dict)
+    render: Render = field(default=_nothing, repr=False, compare=False)
+
+    @property
+    def meant(self) -> dict[str, Definition]:
+        """All of them, as what they mean."""
+        return {**self.definitions, **self.rolled}
 
     @cached_property
     def read(self) -> Definitions:
         """All of them together, so that each node is read once for whatever asks about its meaning."""
-        return Definitions({name: node for one in self.definitions.values() for name, node in one.nodes.items()})
+        return Definitions({name: node for one in self.meant.values() for name, node in one.nodes.items()})
 
 
 def read_definitions(compiled: Compiled, views: Mapping[str, DeclaredView]) -> ProjectDefinitions:

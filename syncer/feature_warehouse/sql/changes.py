@@ -12,16 +12,18 @@ No files, no database.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from feature_warehouse.sql.algebra import CHOICE, Term, Terms, uses
 from feature_warehouse.sql.clauses import names_read
 from feature_warehouse.sql.digest import Digests, Unnamed
 from feature_warehouse.sql.facts import Facts, Walk, facts
-from feature_warehouse.sql.lookback import Stated, shape, stated
+from feature_warehouse.sql.lookback import Lookback, Stated, everywhere, leaves, shape, stated, total
 from feature_warehouse.sql.nodes import Node, Reader
 from feature_warehouse.sql.queries import Builder, is_bare
+from feature_warehouse.sql.rolling import Rolled, told_apart
+from feature_warehouse.sql.rolling import diff as rolled_diff
 from feature_warehouse.sql.scope import Names, Relation, Scope
 from feature_warehouse.sql.text import Unclear, canonical_type, lower, parse, words_of
 from feature_warehouse.sql.types import type_of
@@ -41,6 +43,7 @@ class View:
     available_at: str | None = None
     deleted: str | None = None
     features: Mapping[str, str] = field(default_factory=dict)
+    rolled: Mapping[str, Rolled] = field(default_factory=dict)  # the features that are aggregates of the node's rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,11 @@ class Definitions:
 
     def fingerprint(self, view: View, feature: str) -> str:
         """Equal for SQL that is known to mean the same; of the meaning alone, so that names do not enter."""
+        rows = self.rows(view, feature)
+        return f"{rows} {view.rolled[feature]}" if feature in view.rolled else rows
+
+    def rows(self, view: View, feature: str) -> str:
+        """The fingerprint of a feature's column, whatever is then made of it."""
         try:
             return self._rows(view, feature)
         except RecursionError:
@@ -140,7 +148,12 @@ class Definitions:
     def facts(self, view: View, feature: str) -> Facts:
         columns = self.columns(view, feature)
         kept = self._digests.kept(self.relation(view).block, columns)
-        return facts(kept, columns[:-1], columns[-1], self._told(view))
+        found = facts(kept, columns[:-1], columns[-1], self._told(view))
+        if feature not in view.rolled:
+            return found
+        taken = {source for instance in kept.instances() for source in leaves(instance.content)}
+        window = everywhere(Lookback(span=view.rolled[feature].span), taken)
+        return replace(found, reach=total(window, found.reach))
 
     def _told(self, view: View) -> dict[object, Stated]:
         """The look-backs that the view and the models above it state."""
@@ -209,7 +222,7 @@ class _Reasons:
     """The clauses that differ, in words; of all features of one view."""
 
     def __init__(self, old: Definitions, accepted: View, new: Definitions, proposed: View) -> None:
-        self._view = proposed
+        self._accepted, self._view = accepted, proposed
         names = dict.fromkeys((*new.closure(proposed), *old.closure(accepted)))
         self._nodes = [(name, old.nodes.get(name), new.nodes.get(name)) for name in names]
         self._sides = (old, new)
@@ -217,6 +230,14 @@ class _Reasons:
         self._sentences: dict[bool, list[Said]] = {}
 
     def of(self, feature: str) -> tuple[str, ...]:
+        was, now = self._accepted.rolled.get(feature), self._view.rolled.get(feature)
+        if was is None or now is None:
+            return self._clauses(feature)
+        told, (old, new) = tuple(told_apart(was, now, self._view.node)), self._sides
+        same_rows = old.rows(self._accepted, feature) == new.rows(self._view, feature)
+        return told if same_rows else (*told, *self._clauses(feature))
+
+    def _clauses(self, feature: str) -> tuple[str, ...]:
         for qualified in (False, True):
             if qualified not in self._sentences:
                 self._sentences[qualified] = list(self._compared(qualified))
@@ -271,6 +292,9 @@ def diff(old: Definitions, accepted: View, new: Definitions, proposed: View) -> 
     parts = []
     for name in names:
         before, after = (_texts(side.nodes.get(name)) for side in (old, new))
+        if name == lower(proposed.node) and proposed.rolled:
+            parts.append(rolled_diff(name, (before[0] if before else "", accepted.rolled), (after[0], proposed.rolled)))
+            continue
         for number in range(max(len(before), len(after))):
             one, two = (texts[number] if number < len(texts) else "" for texts in (before, after))
             parts.append(sql_diff(name if not number else f"{name} (incremental)", one, two))

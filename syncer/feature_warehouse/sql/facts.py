@@ -117,6 +117,8 @@ class Walk:
             self.chance.add(f"{name}()")
         elif name in SESSION:
             self.session.add(f"{name}()")
+        elif name == "error":
+            pass  # it gives no value
         elif not term.pure and not any(not child.pure for child in term.children()):
             self.unknown.add(f"{name}()")
         marks = {child.op for child in term.children()} & {ORDER, PHYSICAL}

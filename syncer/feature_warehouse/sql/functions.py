@@ -30,9 +30,9 @@ PURE = frozenset(
     array_negative_inner_product array_slice array_value ascii asin asinh atan atan2 atanh bar base64 bin bit_count
     bit_length cardinality cbrt ceil century chr coalesce concat concat_ws contains cos cosh cot damerau_levenshtein
     date_add date_diff date_part date_sub date_trunc day dayname dayofmonth dayofweek dayofyear days_in_month decade
-    degrees element_at ends_with epoch epoch_ms epoch_ns epoch_us era even exp factorial fdiv flatten floor fmod format
-    from_base64 from_hex from_json gamma gcd generate_series getvariable greatest greatest_common_divisor hamming hash
-    hex hour if instr isfinite isinf isnan isodow isoyear jaccard jaro_similarity jaro_winkler_similarity
+    degrees divide element_at ends_with epoch epoch_ms epoch_ns epoch_us era even exp factorial fdiv flatten floor fmod
+    format from_base64 from_hex from_json gamma gcd generate_series getvariable greatest greatest_common_divisor hamming
+    hash hex hour if instr isfinite isinf isnan isodow isoyear jaccard jaro_similarity jaro_winkler_similarity
     json_array_length json_contains json_exists json_extract json_extract_path json_extract_path_text
     json_extract_string json_keys json_type json_valid json_value julian last_day lcm least least_common_multiple left
     length levenshtein lgamma list_aggregate list_any_value list_append list_avg list_concat list_contains

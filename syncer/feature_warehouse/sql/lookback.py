@@ -6,13 +6,13 @@ aggregate reaches as far into every source whose rows it takes in, also into tho
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Literal
 
 from feature_warehouse.sql.algebra import ASOF, Arg, Attachment, Block, Content, Instance, Term, flat
+from feature_warehouse.sql.rolling import windows
 from feature_warehouse.sql.types import INTEGERS, type_of
 
 Kind = Literal["bounded", "unknown", "unbounded"]
@@ -43,9 +43,6 @@ Reach = Mapping[str, Lookback]
 _HERE = Lookback()
 
 
-_STATED = re.compile(r"\s*/\* look-back: (\w+ \d+s(?:, \w+ \d+s)*) \*/")
-
-
 @dataclass(frozen=True, slots=True)
 class Stated:
     """The look-back of a column of ``node`` over what the node reads, as the macro that wrote its SQL says."""
@@ -57,9 +54,7 @@ class Stated:
 def stated(sql: str) -> dict[str, timedelta]:
     """By column, what `rolling_features` says at the head of its SQL. Its running totals take away what has left the
     window, and its trees count rows, so that the algebra does not see an end."""
-    found = _STATED.match(sql)
-    pairs = [one.rsplit(" ", 1) for one in found[1].split(", ")] if found else []
-    return {column: timedelta(seconds=int(seconds.removesuffix("s"))) for column, seconds in pairs}
+    return windows(sql)
 
 
 def reach(value: Term, block: Block, told: Mapping[object, Stated]) -> Reach:

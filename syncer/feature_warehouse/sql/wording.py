@@ -6,7 +6,7 @@ For people: a sentence that names the clause and the CTE. Whether a change matte
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -155,11 +155,10 @@ def formatted(text: str) -> str:
 
 def diff(node: str, old: str, new: str) -> str:
     """A unified diff of the formatted SQL of one node, '' where there is none; '' for a node that is not there."""
-    lines = difflib.unified_diff(
-        formatted(old).splitlines() if old else [],
-        formatted(new).splitlines() if new else [],
-        f"{node}.sql (accepted)",
-        f"{node}.sql (proposed)",
-        lineterm="",
-    )
+    was, now = (formatted(sql).splitlines() if sql else [] for sql in (old, new))
+    return unified(node, was, now)
+
+
+def unified(node: str, old: Sequence[str], new: Sequence[str]) -> str:
+    lines = difflib.unified_diff(old, new, f"{node}.sql (accepted)", f"{node}.sql (proposed)", lineterm="")
     return "\n".join(lines)

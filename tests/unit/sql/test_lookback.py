@@ -93,7 +93,7 @@ def test_each_source_is_reached_into_as_far_as_its_own_rows_are(sql, days) -> No
     assert reached(sql) == days
 
 
-STATED = "/* look-back: n 86400s, total 604800s */\nselect k, at as event_at, sum(id) over w as n, sum(amount) over w as total from recent where at is not null window w as (partition by k order by at)"  # fmt: skip
+STATED = "/* rolling_features 1\n{\"join_keys\": [\"k\"], \"event_timestamp\": \"at\", \"available_at\": null, \"features\": [{\"name\": \"n\", \"aggregate\": \"count\", \"window\": \"1 day\"}, {\"name\": \"total\", \"aggregate\": \"sum\", \"column\": \"amount\", \"window\": \"7 days\"}]} */\nselect k, at as event_at, sum(id) over w as n, sum(amount) over w as total from recent where at is not null window w as (partition by k order by at)"  # fmt: skip
 RECENT = "select k, at, id, sum(amount) over (partition by k order by at range between interval 2 days preceding and current row) as amount from orders"  # fmt: skip
 
 
@@ -109,7 +109,7 @@ def test_what_a_macro_states_stands_for_its_own_windows_alone() -> None:
     endless = "sum(total) over (partition by k order by event_at)"
     assert reached(use.format(endless), rolled=STATED, recent=RECENT) == {"": "unbounded", "orders": "unbounded"}
 
-    pivoted = STATED.split("\n", 1)[0] + "\npivot recent on k using sum(amount) as total"
+    pivoted = STATED.partition("*/\n")[0] + "*/" + "\npivot recent on k using sum(amount) as total"
     assert reached(use.format("total"), rolled=pivoted, recent=RECENT) == {"": 9, "orders": 9}
 
 
