@@ -14,52 +14,153 @@
 
 --- model origin_congestion_v1
 ---   reads stg_bts__flights
--- one row per origin and quarter of an hour, quiet ones too
-with
-    flights as (select * from ref.stg_bts__flights),
-    bounds as (
+-- one row per origin and quarter of an hour, quiet ones too; the four after the last one say how the hour empties
+/* rolling_features 1
+{"available_at": "quarter_at", "event_timestamp": "quarter_at", "join_keys": ["airport"], "features": [
+{"aggregate": "count", "column": "flight_id", "name": "departures_last_hour", "window": "60 minutes"},
+{"aggregate": "avg", "column": "departure_delay_minutes", "name": "mean_departure_delay_minutes_last_hour", "window": "60 minutes"}
+]} */
+    with
+    events as (
         select
-            min(scheduled_departure_on)::timestamp at time zone 'America/New_York' as data_starts_at,
-            max(actual_departure_at) as data_ends_at
-        from flights
-    ),
-    origins as (select distinct origin from flights),
-    -- from the first full hour of the data on
-    quarters as (
-        select
-            unnest(
-                generate_series(data_starts_at + interval '60 minutes', data_ends_at, interval '15 minutes')
-            ) as quarter_at
-        from bounds
-    ),
-    -- A departure belongs to the hour before each of the four quarters that follow it, its own instant included.
-    -- Departures fall on whole minutes.
-    counted as (
-        select
-            flights.origin,
-            time_bucket(interval '15 minutes', flights.actual_departure_at + interval '14 minutes')
-            + to_minutes(15 * numbers.n) as quarter_at,
-            flights.departure_delay_minutes
-        from flights
-        cross join range(4) as numbers(n)
-        where flights.actual_departure_at is not null
-    ),
-    final as (
-        select
-            origins.origin as airport,
-            count(counted.quarter_at) as departures_last_hour,
-            sum(counted.departure_delay_minutes)::double
-            / count(counted.quarter_at) as mean_departure_delay_minutes_last_hour,
-            quarters.quarter_at as event_at,
-            quarters.quarter_at as known_at
-        from quarters
-        cross join origins
-        left join counted on origins.origin = counted.origin and quarters.quarter_at = counted.quarter_at
-        where quarters.quarter_at <= coalesce(cast(getvariable('feature_warehouse_now') as timestamptz), cast('2000-01-01T00:00:00Z' as timestamp with time zone))
-        group by origins.origin, quarters.quarter_at
+             "airport",
+            "quarter_at" as __event_time,
+            "quarter_at" as __known_at,
+            greatest("quarter_at", "quarter_at") as __counts_from
+            , "flight_id" as __value_1 , "departure_delay_minutes" as __value_2
+        from
+    (
+        with
+            flights as (select * from ref.stg_bts__flights),
+            bounds as (
+                select
+                    min(scheduled_departure_on)::timestamp at time zone 'America/New_York' as data_starts_at,
+                    max(actual_departure_at) as data_ends_at
+                from flights
+            ),
+            origins as (select distinct origin from flights),
+            -- from the first full hour of the data on
+            quarters as (
+                select
+                    unnest(
+                        generate_series(data_starts_at + interval '60 minutes', data_ends_at, interval '15 minutes')
+                    ) as quarter_at
+                from bounds
+            ),
+            -- A departure belongs to the hour before each of the four quarters that follow it, its own instant included.
+            -- Departures fall on whole minutes.
+            departures as (
+                select
+                    origin,
+                    time_bucket(interval '15 minutes', actual_departure_at + interval '14 minutes') as quarter_at,
+                    departure_delay_minutes,
+                    flight_id
+                from flights
+                where actual_departure_at is not null
+            ),
+            -- a quarter is an event without a flight: it counts for nothing, and has a row
+            final as (
+                select origin as airport, quarter_at, departure_delay_minutes, flight_id
+                from departures
+                union all
+                select origins.origin as airport, quarters.quarter_at, null, null
+                from quarters
+                cross join origins
+            )
+        select *
+        from final
+        where quarter_at <= coalesce(cast(getvariable('feature_warehouse_now') as timestamptz), cast('2000-01-01T00:00:00Z' as timestamp with time zone))
     )
-select *
-from final
+        where
+         "airport" is not null and  "quarter_at" is not null
+                and case
+                    when typeof("quarter_at") = 'TIMESTAMP WITH TIME ZONE'
+                    then true
+                    else error('rolling_features: the column quarter_at has no zone, so it names no instant. Convert it in a model before this one: quarter_at at time zone ''UTC'' (or the zone its clock stood in).')
+                end
+    ),
+        -- what enters and what leaves
+        steps as (
+            select
+                "airport",
+                __counts_from as __at,
+                __known_at
+                    ,
+                    case
+                        when __counts_from < __event_time + interval '1 hours'
+                        then case when __value_1 is not null then 1 end
+                    end as __lane_1
+                    ,
+                    case
+                        when __counts_from < __event_time + interval '1 hours'
+                        then cast(trunc(__value_2) as hugeint)
+                    end as __lane_2
+                    ,
+                    case
+                        when __counts_from < __event_time + interval '1 hours'
+                        then cast(cast(__value_2 - trunc(__value_2) as double) * pow(2, 100) as hugeint)
+                    end as __lane_3
+                    ,
+                    case
+                        when __counts_from < __event_time + interval '1 hours'
+                        then case when __value_2 is not null then 1 end
+                    end as __lane_4
+            from events
+                union all
+                select
+                    "airport",
+                    __event_time + interval '1 hours' as __at,
+                    __known_at
+                        , -(case when __value_1 is not null then 1 end) as __lane_1
+                        , -(cast(trunc(__value_2) as hugeint)) as __lane_2
+                        , -(cast(cast(__value_2 - trunc(__value_2) as double) * pow(2, 100) as hugeint)) as __lane_3
+                        , -(case when __value_2 is not null then 1 end) as __lane_4
+                from events
+                where __counts_from < __event_time + interval '1 hours'
+        ),
+        running as (
+            select
+                "airport",
+                __at,
+                __known_at,
+                    coalesce(sum(__lane_1) over entity, 0) as __lane_1,
+                    coalesce(sum(__lane_2) over entity, 0) as __lane_2,
+                    coalesce(sum(__lane_3) over entity, 0) as __lane_3,
+                    coalesce(sum(__lane_4) over entity, 0) as __lane_4,
+                lead(__at) over entity as __next_at
+            from steps
+            window
+                entity as (
+                    partition by "airport"
+                    order by __at, __known_at nulls first
+                    rows between unbounded preceding and current row
+                )
+        ),
+        -- the last step of each instant has seen them all, and has the newest availability
+        points as (
+            select
+                * exclude (__next_at)
+            from running
+            where __next_at is null or __next_at > __at
+        ),
+        final as (
+            select
+                 points."airport",
+                    cast(points.__lane_1 as bigint) as "departures_last_hour",
+    case
+        when abs(points.__lane_2) < 33554432 and abs(points.__lane_3) < cast(pow(2, 125) as hugeint)
+        then cast(points.__lane_2 * cast(pow(2, 100) as hugeint) + points.__lane_3 as double) / pow(2, 100)
+        else
+            cast(points.__lane_2 + divide(points.__lane_3, cast(pow(2, 100) as hugeint)) as double)
+            + cast(points.__lane_3 % cast(pow(2, 100) as hugeint) as double) / pow(2, 100)
+    end
+ / nullif(points.__lane_4, 0) as "mean_departure_delay_minutes_last_hour",
+                points.__at as event_at,
+                points.__known_at as known_at
+            from points
+        )
+    select *
+    from final
 
 --- model stg_bts__flights
 ---   reads raw_flights
