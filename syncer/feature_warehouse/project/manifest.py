@@ -117,9 +117,10 @@ def check_target(manifest: dict[str, Any], target: str, catalog: str, schema: st
     for node in in_order(manifest["nodes"].values()):
         if "feature_view" not in node["config"].get("meta", {}):
             continue
-        # A schema of the model's own stands after the target's, or alone where a project overrides dbt's macro for it.
+        # A schema of the model's own stands after the target's; alone, or not at all but in production, where a project
+        # overrides dbt's macro for it (generate_schema_name_for_env).
         own_catalog, own_schema = node["config"].get("database"), node["config"].get("schema")
-        schemas = {own_schema, f"{schema}_{own_schema}"} if own_schema else {schema}
+        schemas = {schema, own_schema, f"{schema}_{own_schema}"} if own_schema else {schema}
         if node["database"] != (own_catalog or catalog) or node["schema"] not in schemas:
             raise ProjectError(
                 f"the manifest was made for another target: {view_id(node['name'], node['version'])} is "

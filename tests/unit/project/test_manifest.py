@@ -376,6 +376,7 @@ def target(**settings: Any) -> None:
         {},
         {"schema": "main_features", "config": {"schema": "features", "meta": {"feature_view": {}}}},
         {"schema": "features", "config": {"schema": "features", "meta": {"feature_view": {}}}},
+        {"schema": "main", "config": {"schema": "features", "meta": {"feature_view": {}}}},  # not in production
         {"database": "lake", "config": {"database": "lake", "meta": {"feature_view": {}}}},
         {"schema": "elsewhere", "config": {"meta": {}}},  # no feature view
     ],
