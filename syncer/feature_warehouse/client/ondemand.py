@@ -6,9 +6,11 @@ of the values. Needs DuckDB alone (the extra [online]); with ``warehouse`` one o
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import threading
+import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
@@ -84,6 +86,7 @@ class OnDemand:
     def computation(self, columns: Mapping[str, Sequence[Any]], rows: int) -> Computed:
         """``compute``, in a thread of its own. Raises RequestError while others that nobody waits for still go on."""
         if self._process != os.getpid():  # threads stay behind in a fork
+            _ENDING.clear()
             _LEFT_BEHIND.extend([*self._idle, *self._given_up])  # to close their connections could wait for ever
             self._process, self._idle, self._given_up = os.getpid(), [], []
         if len(self._given_up) >= _GIVEN_UP:
@@ -98,12 +101,14 @@ class OnDemand:
         """Of a computation that has ended, whether anybody waits for it or not."""
         if worker in self._given_up:
             self._given_up.remove(worker)
+            _ENDING.discard(worker)
         else:
             self._idle.append(worker)
 
     def leave_alone(self, worker: _Worker) -> None:
         """Interrupts a computation that nobody waits for."""
         self._given_up.append(worker)
+        _ENDING.add(worker)
         worker.interrupt()
 
     def too_slow(self) -> RequestError:
@@ -180,6 +185,7 @@ class Computed:
     def __init__(self, features: OnDemand, worker: _Worker, columns: Mapping[str, Sequence[Any]], rows: int) -> None:
         self._features, self._worker = features, worker
         self.future: Future[list[list[object]]] = Future()
+        self.future.set_running_or_notify_cancel()  # who waits may be cancelled, what goes on may not
         worker.do(partial(self._run, columns, rows))
 
     def _run(self, columns: Mapping[str, Sequence[Any]], rows: int) -> None:
@@ -263,6 +269,17 @@ _CONFIG: dict[str, Any] = {
 
 #: Of the process that this one was forked from.
 _LEFT_BEHIND: list[_Worker] = []
+
+#: Those that nobody waits for but the end of the process: a thread that comes back from DuckDB after it would abort.
+_ENDING: set[_Worker] = set()
+_ENDING_SECONDS = 5.0
+
+
+@atexit.register
+def _wait_for_the_last() -> None:
+    until = time.monotonic() + _ENDING_SECONDS
+    while _ENDING and time.monotonic() < until:
+        time.sleep(0.05)
 
 
 @cache

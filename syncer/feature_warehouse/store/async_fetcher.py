@@ -46,23 +46,19 @@ class AsyncFetcher:
     async def run(self, steps: Steps[_T]) -> _T:
         try:
             async with _limited(self._deadline):
-                return await self._run(steps)
+                wanted = next(steps)
+                while True:
+                    if isinstance(wanted, Sequence):
+                        wanted = steps.send(await self.fetch(wanted))
+                    else:
+                        wanted = steps.send(await self._waited(wanted))
+        except StopIteration as end:
+            result: _T = end.value
+            return result
         except asyncio.TimeoutError as error:  # Python 3.10 has two of the name
             with translated(self.address):
                 raise TimeoutError(*error.args) from error
             raise AssertionError from error
-
-    async def _run(self, steps: Steps[_T]) -> _T:
-        try:
-            wanted = next(steps)
-            while True:
-                if isinstance(wanted, Sequence):
-                    wanted = steps.send(await self.fetch(wanted))
-                else:
-                    wanted = steps.send(await self._waited(wanted))
-        except StopIteration as end:
-            result: _T = end.value
-            return result
 
     async def _waited(self, computation: Computation) -> Any:
         try:
