@@ -18,6 +18,7 @@ from datetime import date, datetime, timedelta, timezone
 from functools import cache, partial
 from queue import SimpleQueue
 from typing import Any, NamedTuple
+from weakref import WeakSet
 
 import duckdb
 
@@ -215,7 +216,7 @@ class _Worker:
         self._connection = _connect()
         self._statements: dict[str, duckdb.Statement] = {}
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._started = False
+        self._thread: threading.Thread | None = None
 
     def prepared(self, sql: str) -> tuple[duckdb.DuckDBPyConnection, duckdb.Statement]:
         """Parsed once."""
@@ -224,11 +225,18 @@ class _Worker:
         return self._connection, self._statements[sql]
 
     def do(self, work: Callable[[], None]) -> None:
-        if not self._started:
-            self._started = True
+        if self._thread is None:
             # It has the queue alone, so that it ends with whoever has this.
-            threading.Thread(target=_serve, args=(self._work,), name="on-demand features", daemon=True).start()
+            self._thread = threading.Thread(target=_serve, args=(self._work,), name="on-demand features", daemon=True)
+            self._thread.start()
+            _WORKING.add(self)
         self._work.put(work)
+
+    def end(self, seconds: float) -> None:
+        """Waits so long for the thread to end."""
+        self._work.put(None)
+        if self._thread is not None:
+            self._thread.join(seconds)
 
     def interrupt(self) -> None:
         self._connection.interrupt()
@@ -251,6 +259,7 @@ _lock = threading.Lock()
 def _unlock() -> None:
     global _lock  # a thread that the fork left behind may hold it
     _lock = threading.Lock()
+    _WORKING.clear()  # their threads are the parent's
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which forks nothing
@@ -275,11 +284,17 @@ _ENDING: set[_Worker] = set()
 _ENDING_SECONDS = 5.0
 
 
+#: Those that have a thread. One that outlived the interpreter would keep DuckDB's objects, which DuckDB complains of.
+_WORKING: WeakSet[_Worker] = WeakSet()
+
+
 @atexit.register
 def _wait_for_the_last() -> None:
     until = time.monotonic() + _ENDING_SECONDS
     while _ENDING and time.monotonic() < until:
         time.sleep(0.05)
+    for worker in list(_WORKING):
+        worker.end(max(0.0, until - time.monotonic()))
 
 
 @cache

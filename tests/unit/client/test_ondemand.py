@@ -301,3 +301,16 @@ def test_a_forked_process_has_a_database_of_its_own() -> None:
             finally:
                 os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_process_that_computed_ends_without_a_word() -> None:
+    code = """
+from feature_warehouse.client.ondemand import OnDemand
+from feature_warehouse.registry.feature import FeatureService, OnDemandFeature
+
+twice = OnDemandFeature("twice", "double", "x * 2")
+service = FeatureService(name="s", version=1, views=(), request={"x": "double"}, on_demand=(twice,), owner="")
+print(OnDemand(service, {}).computation({"x": [1.0]}, 1).future.result(30))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[[2.0]]\n", "")
