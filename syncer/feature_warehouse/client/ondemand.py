@@ -18,7 +18,6 @@ from datetime import date, datetime, timedelta, timezone
 from functools import cache, partial
 from queue import SimpleQueue
 from typing import Any, NamedTuple
-from weakref import WeakSet
 
 import duckdb
 
@@ -216,7 +215,7 @@ class _Worker:
         self._connection = _connect()
         self._statements: dict[str, duckdb.Statement] = {}
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._started = False
 
     def prepared(self, sql: str) -> tuple[duckdb.DuckDBPyConnection, duckdb.Statement]:
         """Parsed once."""
@@ -225,18 +224,13 @@ class _Worker:
         return self._connection, self._statements[sql]
 
     def do(self, work: Callable[[], None]) -> None:
-        if self._thread is None:
+        if not self._started:
+            self._started = True
             # It has the queue alone, so that it ends with whoever has this.
-            self._thread = threading.Thread(target=_serve, args=(self._work,), name="on-demand features", daemon=True)
-            self._thread.start()
-            _WORKING.add(self)
+            thread = threading.Thread(target=_serve, args=(self._work,), name="on-demand features", daemon=True)
+            _THREADS[thread] = self._work
+            thread.start()
         self._work.put(work)
-
-    def end(self, seconds: float) -> None:
-        """Waits so long for the thread to end."""
-        self._work.put(None)
-        if self._thread is not None:
-            self._thread.join(seconds)
 
     def interrupt(self) -> None:
         self._connection.interrupt()
@@ -249,6 +243,7 @@ def _serve(queue: SimpleQueue[Callable[[], None] | None]) -> None:
     while (work := queue.get()) is not None:
         work()
         del work  # it has the worker
+    _THREADS.pop(threading.current_thread(), None)
 
 
 # --- the engine -------------------------------------------------------------------------------------------------------
@@ -259,7 +254,7 @@ _lock = threading.Lock()
 def _unlock() -> None:
     global _lock  # a thread that the fork left behind may hold it
     _lock = threading.Lock()
-    _WORKING.clear()  # their threads are the parent's
+    _THREADS.clear()  # they are the parent's
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which forks nothing
@@ -284,8 +279,8 @@ _ENDING: set[_Worker] = set()
 _ENDING_SECONDS = 5.0
 
 
-#: Those that have a thread. One that outlived the interpreter would keep DuckDB's objects, which DuckDB complains of.
-_WORKING: WeakSet[_Worker] = WeakSet()
+#: One that outlived the interpreter would keep DuckDB's objects, of which DuckDB complains.
+_THREADS: dict[threading.Thread, SimpleQueue[Callable[[], None] | None]] = {}
 
 
 @atexit.register
@@ -293,8 +288,9 @@ def _wait_for_the_last() -> None:
     until = time.monotonic() + _ENDING_SECONDS
     while _ENDING and time.monotonic() < until:
         time.sleep(0.05)
-    for worker in list(_WORKING):
-        worker.end(max(0.0, until - time.monotonic()))
+    for thread, work in list(_THREADS.items()):
+        work.put(None)
+        thread.join(max(0.0, until - time.monotonic()))
 
 
 @cache
