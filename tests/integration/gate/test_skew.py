@@ -157,8 +157,8 @@ SQL = {
     ),
     "the session's zone": Edit(
         "models/features/origin_congestion_v1.sql",
-        '"aggregate": "count", "column": "flight_id"',
-        '"aggregate": "count_distinct", "column": "quarter_at::date"',
+        "                    flight_id\n                from flights",
+        "                    actual_departure_at::date as flight_id\n                from flights",
         f"{feature('origin_congestion', 'departures_last_hour')}: its value hangs on the session's time zone, which is "
         "America/New_York: a timestamptz is cast to date",
         "name the zone in the SQL, `<time> at time zone 'UTC'`, or set `settings: {TimeZone: UTC}` in the profile; the "
