@@ -146,7 +146,7 @@ def refused(result: Result) -> list[str]:
     return [line for line in result.stderr.splitlines() if line.startswith(("Error: ", "Warning: "))]
 
 
-AGREES = "The registry agrees: feature view versions 3, service versions 3.\n"
+AGREES = "The registry agrees: feature view versions 3, service versions 3; judged: 36 features.\n"
 
 
 def add(shop: Shop, feature: str, *views: str) -> None:
@@ -230,9 +230,10 @@ def test_a_registry_from_before_there_were_arguments_in_it_is_read(shop: Shop) -
     text = (shop.folder / path).read_text()
     spans = ", ".join(f"{name_of(f)} {int(f.split()[-2].strip(chr(34))) * 86400}s" for f, _ in FEATURES)
     before = re.sub(r"/\* rolling_features 1\n.*?\*/", f"/* look-back: {spans} */", text, flags=re.DOTALL)
-    before = re.sub(r'"(\w+)"', r"\1", before)
+    lines = [line if line.startswith("---") else re.sub(r'"(\w+)"', r"\1", line) for line in before.splitlines()]
+    before = "\n".join(lines) + "\n"
     assert before.count("look-back") == 1
-    assert '"' not in before
+    assert len(before) < len(text) - 1000
     shop.write(path, before)
     shop.replace(
         "models/orders_v1.sql",
