@@ -184,21 +184,26 @@ def create(con: duckdb.DuckDBPyConnection, models: dict[str, Node]) -> None:
         con.execute(f"create or replace temp table {name} as {node.sql}")
 
 
-def results(con: duckdb.DuckDBPyConnection, side: Side, digits: int = 17) -> dict[str, Counter[str]]:
+def results(
+    con: duckdb.DuckDBPyConnection, side: Side, digits: int = 17, *, since: str = "", nested: bool = False
+) -> dict[str, Counter[str]]:
     """Each feature's rows, with keys and times, as a bag. digits: of floats, 17 is exact; sums of floats may differ in
-    their last bits when rows arrive in another order."""
-    con.execute("begin")
+    their last bits when rows arrive in another order. since: of the event time. nested: in a transaction."""
+    if not nested:
+        con.execute("begin")
     try:
         create(con, side.models)
         found = {}
         for feature in side.view.features:
             times = ["event_at", *([side.available_at] if side.available_at else [])]
             listed = ", ".join(f'"{column}"' for column in (*side.keys, *times, feature))
-            rows = con.execute(f"select {listed} from {side.node}").fetchall()
+            where = f" where event_at >= '{since}'" if since else ""
+            rows = con.execute(f"select {listed} from {side.node}{where}").fetchall()
             found[feature] = Counter(repr(tuple(_plain(value, digits) for value in row)) for row in rows)
         return found
     finally:
-        con.execute("rollback")
+        if not nested:
+            con.execute("rollback")
 
 
 def _plain(value: Any, digits: int) -> Any:

@@ -6,6 +6,7 @@ python -m tests.support.fuzz 100000 7    (mutants, seed)
 from __future__ import annotations
 
 import random
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from dataclasses import dataclass, replace
 import duckdb
 
 from feature_warehouse.sql.nodes import Node
-from tests.support.corpus import Side, connect, pairs, results
+from tests.support.corpus import KNOWN, TABLES, Side, connect, pairs, results
 from tests.support.mutants import mutant
 
 #: Random rows, and the same rows in reverse.
@@ -69,6 +70,34 @@ def composed(written: list[Side], dice: random.Random, count: int) -> Iterator[S
         yield replace(x, models=models, available_at=None)
 
 
+#: A model between a source and a view: as it is, with other values, with columns more or less, or in another order.
+STAGED = [
+    row.strip()
+    for row in """
+    select * from {0}
+    select *, user_id + 1 as next_id from {0}
+    select * replace (user_id + 1 as user_id) from {0}
+    select * exclude (user_id), user_id + 1 as user_id from {0}
+    select user_id - 1 as user_id, * exclude (user_id) from {0}
+    select s.* from {0} s where s.user_id > 1
+    select s.*, s::varchar as line from {0} s
+    """.strip().splitlines()
+]
+
+
+def staged(written: list[Side], dice: random.Random, count: int) -> Iterator[Side]:
+    """Views of one model each, over a model of one of their sources."""
+    simple = [side for side in written if len(side.models) == 1]
+    while count:
+        side = dice.choice(simple)
+        text = side.models[side.node].sql or ""
+        found = [name for name, columns in TABLES.items() if re.search(rf"\b{name}\b", text) and "user_id" in columns]
+        if found:
+            table, count = dice.choice(found), count - 1
+            view = Node(sql=re.sub(rf"\b(from|join) {table}\b", r"\1 stg", text))
+            yield replace(side, models={"stg": Node(sql=dice.choice(STAGED).format(table)), side.node: view})
+
+
 def fuzz(mutants: int, seed: int) -> tuple[Counter[str], list[Fooled]]:
     """Counts of what became of the mutants, and those that fooled the gate.
 
@@ -77,12 +106,14 @@ def fuzz(mutants: int, seed: int) -> tuple[Counter[str], list[Fooled]]:
     dice = random.Random(seed)
     warehouses = [(connect(rows, seed + rows), connect(rows, seed + rows, backwards=True)) for rows in (12, 40, 150)]
     written = list(sides())
-    more = list(composed([side for _, side in written], dice, len(written)))
-    families = [[side] for side in (*(side for _, side in written), *more)]
-    names = [name for name, _ in written] + ["composed"] * len(more)
+    alone = [side for _, side in written]
+    more = [*composed(alone, dice, len(written)), *staged(alone, dice, len(written))]
+    families = [[side] for side in (*alone, *more)]
+    known_how = [dice.choice(list(KNOWN)) for _ in families]  # how well the sources of each family are known
+    names = [name for name, _ in written] + ["composed or staged"] * len(more)
     twins: dict[tuple[int, str, str], Side] = {}
     for number, [side] in enumerate(families):
-        for feature, fingerprint in fingerprints(side).items():
+        for feature, fingerprint in fingerprints(side, known_how[number]).items():
             twins[number, feature, fingerprint] = side
     counts: Counter[str] = Counter()
     fooled = []
@@ -97,7 +128,7 @@ def fuzz(mutants: int, seed: int) -> tuple[Counter[str], list[Fooled]]:
             continue
         other = replace(side, models=side.models | {target: Node(sql=changed)})
         known = False
-        for feature, fingerprint in fingerprints(other).items():
+        for feature, fingerprint in fingerprints(other, known_how[number]).items():
             twin = twins.setdefault((number, feature, fingerprint), other)
             if twin is not other and twin.models != other.models:
                 known = True
@@ -108,15 +139,15 @@ def fuzz(mutants: int, seed: int) -> tuple[Counter[str], list[Fooled]]:
                 if found and (facts.nondeterministic or facts.unknown):
                     counts["differ, and are named as nondeterministic"] += 1
                 elif found:
-                    fooled.append(Fooled(names[number], feature, twin.models, other.models))
+                    fooled.append(Fooled(f"{names[number]}, {known_how[number]}", feature, twin.models, other.models))
         counts["mutants"] += 1
         if not known and len(families[number]) < 12 and runs(warehouses[0][0], other):
             families[number].append(other)
     return counts, fooled
 
 
-def fingerprints(side: Side) -> dict[str, str]:
-    definitions = side.definitions()
+def fingerprints(side: Side, sources: str) -> dict[str, str]:
+    definitions = side.definitions(sources)
     return {feature: definitions.fingerprint(side.view, feature) for feature in side.view.features}
 
 

@@ -43,6 +43,12 @@ SWAPS = [
     on using
     in exists
     list first
+    pages scores place stay visits
+    city zip a
+    + ||
+    replace exclude
+    s o e u stg
+    bigint varchar interval
     user_id order_id referrer_id quantity age
     amount value price
     ordered_at shipped_at event_at signed_up_at valid_from refunded_at
@@ -178,6 +184,17 @@ def _clause(parts: list[str], dice: random.Random) -> list[str]:
             lambda t: re.sub(r"\basof\b", " ", t, count=1),
             lambda t: re.sub(r"(\w+) as f\b", r"\1::integer as f", t, count=1),
             lambda t: re.sub(r"(\w+) as f\b", r"coalesce(\1, null) as f", t, count=1),
+            lambda t: re.sub(r"\b(\w)\.\w+", r"\1::varchar", t, count=1),
+            lambda t: re.sub(r"\b(\w)\.(\w+)", r"\1['\2']", t, count=1),
+            lambda t: re.sub(r"\bfrom (\w+)\b", r"from (select * from \1) \1", t, count=1),
+            lambda t: re.sub(r"\* from", "* exclude (amount) from", t, count=1),
+            lambda t: re.sub(r"\* from", "* replace (user_id + 1 as user_id) from", t, count=1),
+            lambda t: re.sub(r"(\w+) as f\b", r"coalesce(\1, \1) as f", t, count=1),
+            lambda t: re.sub(
+                r"(\w+) as f\b", r"case when \1 is null then 1 else case when true then \1 end end as f", t, count=1
+            ),
+            lambda t: re.sub(r"count\((\w+)\)", r"count(case when \1 is null then 1 end)", t, count=1),
+            lambda t: re.sub(r"(\w+) as f\b", r"[\1] + null as f", t, count=1),
             lambda t: t + " limit 3",
             lambda t: t + " order by 1, 2, 3 limit 3",
             lambda t: re.sub(r" as (\w+), (\w+)", r" as \2, \2", t, count=1),

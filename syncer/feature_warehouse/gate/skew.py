@@ -52,6 +52,8 @@ def find_skew(definitions: ProjectDefinitions, views: Mapping[str, DeclaredView]
             reach = cut.facts(view, feature, facts).reach
             problems += _looks_back(place, feature, reach, declared.lookbacks, retentions)
             problems += _varies(place, facts, surroundings.session_zone)
+            if view.available_at is None:
+                problems += _looks_ahead(place, facts)
             warnings += _unknown(place, facts, surroundings.session_zone)
         for why in whole.as_text(view):
             hint = "clocks, chance, time zones and look-backs are not seen in it: look for them yourself"
@@ -119,6 +121,15 @@ def _looks_back(
                 f"shorten the window, keep {source} longer, or read an incremental model that keeps its rows and "
                 "declares a `retention` of its own",
             )
+
+
+def _looks_ahead(place: str, facts: Facts) -> Iterator[DefinitionError]:
+    """Of a value that is said to be known at its event time."""
+    if facts.ahead:
+        yield DefinitionError(
+            f"{place}: it looks ahead of its event time: {_listed(facts.ahead)}",
+            "end the window at the event time, or declare as `available_at` the time from which the value is known",
+        )
 
 
 def _span(found: Lookback) -> str:

@@ -148,7 +148,7 @@ class Definitions:
     def facts(self, view: View, feature: str) -> Facts:
         columns = self.columns(view, feature)
         kept = self._digests.kept(self.relation(view).block, columns)
-        found = facts(kept, columns[:-1], columns[-1], self._told(view))
+        found = facts(kept, columns[:-1], columns[len(view.join_keys)], columns[-1], self._told(view))
         if feature not in view.rolled:
             return found
         taken = {source for instance in kept.instances() for source in leaves(instance.content)}

@@ -20,7 +20,6 @@ _COMPARISONS: dict[type[exp.Expr], str] = {exp.EQ: "=", exp.NEQ: "<>", exp.LT: "
 _MIRRORED: dict[type[exp.Expr], str] = {exp.GT: "<", exp.GTE: "<="}
 _ARITHMETIC: dict[type[exp.Expr], str] = {
     exp.Sub: "-",
-    exp.Mul: "*",
     exp.Div: "/",
     exp.IntDiv: "//",
     exp.Mod: "%",
@@ -136,6 +135,9 @@ class Expressions(ABC):
         # of two lists + makes one, and their order counts
         scalars = not SCALARS.isdisjoint((type_of(one), type_of(two))) or any(t.op in NUMERIC for t in (one, two))
         return self.make("+ of scalars" if scalars else "+", one, two)
+
+    def _read_mul(self, node: exp.Mul, scope: Scope) -> Term:
+        return self.rewrite.product(*self._both(node, scope))
 
     def _read_literal(self, node: exp.Literal, scope: Scope) -> Term:
         if node.is_string:

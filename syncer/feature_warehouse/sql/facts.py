@@ -10,9 +10,17 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from feature_warehouse.sql.algebra import ORDER, PHYSICAL, Block, Content, Instance, Term, flat
-from feature_warehouse.sql.functions import CURRENT_TIME, ORDERED_AGGREGATES, PICKING_AGGREGATES, RANDOM, SESSION
+from feature_warehouse.sql.algebra import ORDER, PHYSICAL, Arg, Block, Content, Instance, Term, flat
+from feature_warehouse.sql.functions import (
+    CURRENT_TIME,
+    ORDERED_AGGREGATES,
+    PICKING_AGGREGATES,
+    RANDOM,
+    SESSION,
+    TIE_SENSITIVE,
+)
 from feature_warehouse.sql.lookback import Lookback, Reach, Stated, reach
+from feature_warehouse.sql.times import TIMES
 from feature_warehouse.sql.types import type_of
 
 Source = tuple[str, str]  # relation, column
@@ -29,7 +37,7 @@ class Facts:
     session_zone: what the time zone of the session decides; open_zone: what it may, or not. current_time: functions of
     the clock.
     nondeterministic: what may give another value on the same data; unknown: functions that may, or not. open_ties: what
-    picks any of several equal rows.
+    picks any of several equal rows. ahead: what reads rows after the event time.
     """
 
     sources: tuple[Source, ...]
@@ -41,15 +49,18 @@ class Facts:
     nondeterministic: tuple[str, ...]
     unknown: tuple[str, ...]
     open_ties: tuple[str, ...]
+    ahead: tuple[str, ...]
 
     @property
     def lookback(self) -> Lookback:
         return self.reach[""]
 
 
-def facts(block: Block, keys_and_times: Iterable[Term], value: Term, told: Mapping[object, Stated]) -> Facts:
+def facts(
+    block: Block, keys_and_times: Iterable[Term], event: Term, value: Term, told: Mapping[object, Stated]
+) -> Facts:
     """block: what the feature needs of its view, without what only its neighbours read (``Digests.kept``).
-    told: look-backs that are stated, as in ``lookback.reach``."""
+    event: the event time, one of the times. told: look-backs that are stated, as in ``lookback.reach``."""
     values, rows = Walk(), Walk()
     values.term(value)
     rows.block(block)
@@ -60,16 +71,18 @@ def facts(block: Block, keys_and_times: Iterable[Term], value: Term, told: Mappi
     def found(*names: str) -> tuple[str, ...]:
         return tuple(sorted({one for walk in both for name in names for one in getattr(walk, name)}))
 
+    reached, ahead = reach(value, event, block, told)
     return Facts(
         sources=tuple(sorted(values.sources)),
         row_sources=tuple(sorted(rows.sources)),
-        reach=reach(value, block, told),
+        reach=reached,
         session_zone=found("session_zone"),
         open_zone=found("open_zone"),
         current_time=tuple(sorted({*found("current_time"), *values.current_instant})),
         nondeterministic=found("chance"),
         unknown=found("unknown"),
         open_ties=found("ties"),
+        ahead=ahead,
     )
 
 
@@ -99,6 +112,8 @@ class Walk:
             self.session_zone.add(told)
         elif told := _by_open_zone(term):
             self.open_zone.add(told)
+        if told := _clock_in_words(term):
+            self.current_time.add(told)
         if term.op in ("call", "aggregate", "window"):
             self._function(term)
         for arg in flat(term.args):
@@ -111,6 +126,8 @@ class Walk:
         name = str(term.args[0])
         if name in CURRENT_TIME:
             self.current_time.add(f"{name}()")
+        elif name == "age" and len(term.children()) == 1:
+            self.current_time.add("age() of one time")
         elif name == "getvariable" and any(v.op == "text" and v.args[0] == _NOW for v in term.children()):
             self.current_instant.add("current_instant()")
         elif name in RANDOM:
@@ -122,7 +139,10 @@ class Walk:
         elif not term.pure and not any(not child.pure for child in term.children()):
             self.unknown.add(f"{name}()")
         marks = {child.op for child in term.children()} & {ORDER, PHYSICAL}
-        unordered = term.op == "window" and not term.args[3] and name in ORDERED_AGGREGATES
+        unordered = term.op == "window" and (
+            (not term.args[3] and name in ORDERED_AGGREGATES)
+            or (name in TIE_SENSITIVE and _orders_nothing(term.args[3], term.args[2]))
+        )
         if PHYSICAL in marks or unordered:
             self.chance.add(f"{name}() without an order")
         elif ORDER in marks and name in PICKING_AGGREGATES:
@@ -166,8 +186,31 @@ class Walk:
         for arg in flat(content.terms):
             if isinstance(arg, Term):
                 self.term(arg)
-        if content.kind in ("limit", "distinct on") and not content.terms[0]:
+        if content.kind == "distinct on" and _orders_nothing(content.terms[0], content.terms[1]):
+            self.chance.add("distinct on without an order that tells its rows apart")
+        elif content.kind in ("limit", "distinct on") and not content.terms[0]:
             self.chance.add(f"{content.kind} without an order")
+
+
+def _orders_nothing(order: Arg, keys: Arg) -> bool:
+    """Whether an order is by nothing but what its rows have in common."""
+    own = [arg for arg in flat((order,)) if isinstance(arg, Term)]
+    return bool(own) and set(own) <= {arg for arg in flat((keys,)) if isinstance(arg, Term)}
+
+
+#: Texts that are read as a time that moves.
+_MOVING = {"now", "today", "yesterday", "tomorrow"}
+
+
+def _clock_in_words(term: Term) -> str:
+    """A text that is read as the time of the query: 'now'::timestamptz, day > 'today'; '' where there is none."""
+    values = [arg for arg in flat(term.args) if isinstance(arg, Term)]
+    moving = [
+        str(value.args[0]) for value in values if value.op == "text" and str(value.args[0]).strip().lower() in _MOVING
+    ]
+    read = term.op in ("cast", "try cast") and term.args[0] in TIMES
+    met = term.op in (*_MEETING, "+", "+ of scalars", "-") and any(type_of(value) in TIMES for value in values)
+    return f"the text '{moving[0]}'" if moving and (read or met) else ""
 
 
 # -- time zones ----------------------------------------------------------------

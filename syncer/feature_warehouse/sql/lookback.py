@@ -1,27 +1,28 @@
 """How far before a row's event time a feature reaches, from the algebra of its SQL: in all, and into each source.
 
-Spans add up where one is computed over another, and the longest counts where they stand side by side. A window or an
-aggregate reaches as far into every source whose rows it takes in, also into those that only say which rows there are.
+What is known of the times of rows (``times``) is carried from the event time down to the sources, through joins,
+frames of windows and keys of groups. Where it is lost there is no end, or none that is known; so a look-back is never
+shorter than the SQL's. A window or an aggregate reaches as far into every source whose rows it takes in, also into
+those that only say which rows there are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import Literal
 
-from feature_warehouse.sql.algebra import ASOF, Arg, Attachment, Block, Content, Instance, Term, flat
+from feature_warehouse.sql.algebra import ASOF, Arg, Block, Content, Instance, Term, flat
+from feature_warehouse.sql.rewritings import conjuncts
 from feature_warehouse.sql.rolling import windows
-from feature_warehouse.sql.types import INTEGERS, type_of
+from feature_warehouse.sql.times import HERE, TIMES, Offset, Times, columns_of, constant_span, grain
+from feature_warehouse.sql.types import type_of
 
 Kind = Literal["bounded", "unknown", "unbounded"]
 
 _KINDS: list[Kind] = ["bounded", "unknown", "unbounded"]
-
-_DAY = timedelta(days=1)
-
-_TIMES = {"date", "timestamp", "timestamptz"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +58,19 @@ def stated(sql: str) -> dict[str, timedelta]:
     return windows(sql)
 
 
-def reach(value: Term, block: Block, told: Mapping[object, Stated]) -> Reach:
-    """block: what the feature needs of its view, without what only its neighbours read (``Digests.kept``).
-    told: by ``shape`` of a term."""
-    return _Reaches(told).of(value, block)
+def reach(value: Term, event: Term, block: Block, told: Mapping[object, Stated]) -> tuple[Reach, tuple[str, ...]]:
+    """And what reads rows after the event time, in words.
+
+    event: the view's event time. block: what the feature needs of its view, without what only its neighbours read
+    (``Digests.kept``). told: by ``shape`` of a term.
+    """
+    times = Times()
+    times.narrow(event, HERE)
+    found, rows = _Reaches(told), _Rows(block, times)
+    reached = found.of(value, rows)
+    if shape(value) not in told:
+        reached = longest([reached, found.of_rows(rows)])
+    return reached, tuple(sorted(found.ahead))
 
 
 def shape(term: Term) -> object:
@@ -78,152 +88,432 @@ def shape(term: Term) -> object:
     return (term.op, *map(of, term.args))
 
 
+class _Rows:
+    """The rows of a block, and what is known of their times."""
+
+    def __init__(self, block: Block, times: Times, *, grouped: bool = False, settled: bool = False) -> None:
+        """grouped: many of them are taken in at once, and how far that reaches is said where they are. settled: how
+        they are bounded is accounted for."""
+        self.block = block
+        self.times = times if settled else times.met(block.conditions)
+        for attachment in block.attachments if not settled else ():
+            self.times = self.times.met(attachment.on, attachment.right)
+        self.grouped = grouped
+        self.settled = settled
+        self.joined = {attachment.right: attachment for attachment in block.attachments}
+        self.conditions = [*block.conditions, *(term for a in block.attachments for term in a.on)]
+        self.known: dict[Term, Reach] = {}
+        self.reached: dict[object, Reach | None] = {}
+        self.below: dict[Instance, list[_Rows]] = {}
+        self.narrowed: dict[object, _Rows] = {}
+
+    def where(self, key: object, make: Callable[[], _Rows]) -> _Rows:
+        """These rows with more known of them, made once for each key."""
+        if key not in self.narrowed:
+            self.narrowed[key] = make()
+        return self.narrowed[key]
+
+
 class _Reaches:
+    """Follows a value down to the sources."""
+
     def __init__(self, told: Mapping[object, Stated], within: str = "") -> None:
         """within: a node whose own windows are accounted for."""
         self._told = told
         self._within = within
-        self._known: dict[Term, Reach] = {}
+        self.ahead: set[str] = set()
 
-    def of(self, term: Term, block: Block) -> Reach:
-        return self._of(term, {a.right: a for a in block.attachments})
-
-    def _of(self, term: Term, joined: Mapping[Instance, Attachment]) -> Reach:
-        if term not in self._known:
+    def of(self, term: Term, rows: _Rows) -> Reach:
+        if term not in rows.known:
             said = self._told.get(shape(term)) if self._told else None
-            if said is not None and said.node != self._within:
-                below = _Reaches(self._told, said.node)._of(term, joined)
-                self._known[term] = total(everywhere(Lookback(span=said.span), below), below)
-            else:
-                self._known[term] = self._new(term, joined)
-        return self._known[term]
+            if said is None or said.node == self._within:
+                rows.known[term] = self._new(term, rows)
+            else:  # as far as it says before what its own rows reach to
+                loose = _Rows(rows.block, Times(is_loose=True), grouped=rows.grouped, settled=True)
+                below = {"": _HERE} | dict(_Reaches(self._told, said.node).of(term, loose))
+                own = [rows.times.earliest(ref.args[0]) for ref in term.refs if isinstance(ref.args[0], Instance)]
+                span = said.span + max((-one for one in own if one is not None), default=timedelta(0))
+                rows.known[term] = {source: replace(one, span=one.span + span) for source, one in below.items()}
+        return rows.known[term]
 
-    def _new(self, term: Term, joined: Mapping[Instance, Attachment]) -> Reach:
-        if term.op != "ref":
-            parts = [self._of(child, joined) for child in term.children()]
-            unknown = Lookback("unknown", where=("a subquery's rows are not bounded by a time that is known here",))
-            parts += [everywhere(unknown, leaves(arg)) for arg in flat(term.args) if isinstance(arg, Content)]
-            return longest(parts)
-        instance, what = term.args
+    def _new(self, term: Term, rows: _Rows) -> Reach:
+        if term.op == "ref":
+            return self._column(term, rows)
+        if term.op == "case" and len(term.args) == 3 and not term.children()[-1].refs:
+            # a row counts only where the condition holds; one that is gone fulfils none
+            rows = _Rows(rows.block, rows.times.met(term.children()[:1]), grouped=rows.grouped)
+        contents = [arg for arg in flat(term.args) if isinstance(arg, Content)]
+        if not contents:
+            return longest(self.of(child, rows) for child in term.children())
+        [content] = contents
+        [block] = content.blocks
+        inner = _Rows(block, rows.times)
+        lost = Lookback("unbounded", where=("a subquery reads rows of any age",))
+        taken = self._rows(block.instances(), inner, ())
+        taken = everywhere(lost, leaves(content)) if taken is None else taken
+        _, inside, *outside = term.args
+        inner.grouped = True
+        parts = [self.of(value, inner) for value in flat((inside,)) if isinstance(value, Term)]
+        return longest([taken, *parts, *(self.of(one, rows) for one in flat(outside) if isinstance(one, Term))])
+
+    def _column(self, ref: Term, rows: _Rows) -> Reach:
+        instance, what = ref.args
         assert isinstance(instance, Instance)
         content = instance.content
-        if not isinstance(what, Term):
-            own = _HERE
-            if content.kind == "text" and content.texts[0] == self._within:
-                return longest(self._of(one, {}) for one in flat(content.terms) if isinstance(one, Term))
-            if content.kind == "text":
-                own = Lookback("unknown", where=(f"the SQL of `{content.texts[0]}` is not understood",))
-            elif content.kind == "leaf" and content.texts[0] == "itself":
-                own = Lookback("unbounded", where=("the model reads its own earlier rows",))
-            return everywhere(own, leaves(content))
-        inner = {a.right: a for block in content.blocks for a in block.attachments}
-        settled = bool(self._within) and content.place.endswith(f"`{self._within}`")
-        if what.op in ("window", "aggregate"):
-            arguments = longest([self._of(arg, inner) for arg in self._values(what, content)])
-            if what.op == "window":
-                sources = [source for instance in _taken(what, content) for source in leaves(instance.content)]
-                spans = everywhere(self._window(what, content.place), sources)
-            else:
-                spans, whole_days = self._aggregate(what, content)
-                if not settled:
-                    arguments = longest([arguments, whole_days])
-            return total(everywhere(_HERE, spans) if settled else spans, arguments)
-        below = self._of(what, inner)
-        attachment = joined.get(instance)
-        if settled:
-            return below
-        if attachment is not None and attachment.kind in ASOF:
+        if isinstance(what, Term) and what.op in ("window", "aggregate"):
+            [(inner, _)] = self._below(instance, what, rows)
+            return self._window(what, content, inner) if what.op == "window" else self._aggregate(what, content, inner)
+        if content.kind in ("leaf", "text", "function", "values"):
+            return self._of_source(instance, rows)
+        found = [
+            self.of(value, inner.where("grouped", partial(_grouped, inner, (), ())) if rows.grouped else inner)
+            for inner, value in self._below(instance, what if isinstance(what, Term) else str(what), rows)
+            if value is not None
+        ]
+        if self._settled(content) or rows.times.is_loose:
+            return longest(found)
+        attachment = rows.joined.get(instance)
+        if attachment is not None and attachment.kind in ASOF and rows.times.earliest(instance) is None:
             last = Lookback("unbounded", where=(f"an ASOF join in {content.place} takes the last row, however old",))
-            return longest([below, everywhere(last, leaves(content))])
+            return longest([*found, everywhere(last, leaves(content))])
         if content.kind in ("limit", "distinct on"):
             picked = Lookback("unbounded", where=(f"{content.kind} in {content.place} picks rows of any age",))
-            return longest([below, everywhere(picked, leaves(content))])
-        return below
+            return longest([*found, everywhere(picked, leaves(content))])
+        return longest(found)
 
-    def _values(self, computed: Term, content: Content) -> Iterator[Term]:
-        """What a window or an aggregate computes with, but for the filter that bounds its time."""
-        fixed = frozenset[Term]().union(*(key.refs for key in flat(content.terms) if isinstance(key, Term)))
-        rows = [instance for block in content.blocks for instance in block.instances()]
-        for arg in computed.args[1:2]:
-            yield from (value for value in flat((arg,)) if isinstance(value, Term))
-        for kept in _filter(computed):
-            if not any(bound for instance in rows for bound in _bounds(kept, fixed, instance)):
-                yield kept
+    def _of_source(self, instance: Instance, rows: _Rows) -> Reach:
+        """Of one row of a source."""
+        content = instance.content
+        own = self._of_text(content, rows)
+        if own is not None:
+            return own
+        below = leaves(content)
+        earliest = rows.times.earliest(instance)
+        if rows.grouped or not below:
+            return everywhere(_HERE, below)
+        if earliest is not None:
+            return everywhere(Lookback(span=max(-earliest, timedelta(0))), below)
+        name = content.texts[0]
+        for condition in rows.conditions:
+            refs = [ref for ref in condition.refs if ref.args[0] is instance and (type_of(ref) or "date") in TIMES]
+            if condition.op in ("<", "<=", "between") and refs:
+                column = min(columns_of(refs[0]))
+                told = f"`{column}` of `{name}` is compared with what is not the event time plus a constant"
+                return everywhere(Lookback("unbounded", where=(told,)), below)
+        # one that only describes is no look-back; but once it is gone from its source, so is what it says
+        return {"": _HERE} | dict.fromkeys(
+            below, Lookback("unbounded", where=(f"a row of `{name}` is joined, whatever its age",))
+        )
 
-    def _window(self, window: Term, place: str) -> Lookback:
+    def of_rows(self, rows: _Rows) -> Reach:
+        """What decides which rows there are, into each source; in all, a look-back is that of a value."""
+        found = [self.of(condition, rows) for condition in rows.conditions if condition.queries]
+        for instance in rows.block.instances():
+            content = instance.content
+            if any(content.place.endswith(f"`{said.node}`") for said in self._told.values()):
+                continue
+            if content.kind == "leaf":
+                found.append(self._of_source(instance, rows))
+            elif instance in rows.joined and rows.joined[instance].kind == "asof left":
+                pass  # one for each row, or none
+            elif content.kind not in ("text", "group", "sets"):  # these are no more than the keys of their rows
+                found += [self.of_rows(inner) for inner, _ in self._below(instance, "", rows)]
+        return {source: one for source, one in longest(found).items() if source}
+
+    def _of_text(self, content: Content, rows: _Rows) -> Reach | None:
+        if content.kind == "text" and content.texts[0] == self._within:
+            loose = _Rows(Block(), Times(is_loose=True))
+            return longest(self.of(one, loose) for one in flat(content.terms) if isinstance(one, Term))
+        if content.kind == "text":
+            told = f"the SQL of `{content.texts[0]}` is not understood"
+            return everywhere(Lookback("unknown", where=(told,)), leaves(content))
+        if content.kind == "leaf" and content.texts[0] == "itself":
+            return everywhere(Lookback("unbounded", where=("the model reads its own earlier rows",)), ())
+        return None
+
+    def _settled(self, content: Content) -> bool:
+        return bool(self._within) and content.place.endswith(f"`{self._within}`")
+
+    def _below(self, instance: Instance, what: Term | str, rows: _Rows) -> list[tuple[_Rows, Term | None]]:
+        """The rows that a content is made of, once for each branch, and what stands there for a column of it."""
+        content, times = instance.content, rows.times
+        if instance in rows.below:
+            return [(inner, _branch(content, what, number)) for number, inner in enumerate(rows.below[instance])]
+        blocks = content.blocks
+        if content.kind == "full":
+            sides = tuple(factor for block in blocks for factor in block.factors)
+            blocks = (Block(sides, (), tuple(term for term in content.terms if isinstance(term, Term))),)
+        settled = self._settled(content)
+        found = []
+        for number, block in enumerate(blocks):
+            inner = Times(is_loose=times.is_loose)
+            for term, offset in times.known.items():
+                if all(ref.args[0] is not instance for ref in term.refs):
+                    inner.narrow(term, offset)  # a correlated query may speak of it
+                elif term.op == "ref" and (column := _branch(content, term.args[1], number)) is not None:
+                    inner.narrow(column, offset)
+            found.append(_Rows(block, Times(is_loose=True), settled=True) if settled else _Rows(block, inner))
+        rows.below[instance] = found
+        return [(inner_rows, _branch(content, what, number)) for number, inner_rows in enumerate(found)]
+
+    # -- many rows at once ------------------------------------------------------
+
+    def _rows(
+        self, taken: Iterable[Instance], rows: _Rows, keys: Sequence[Term], *, group: bool = False
+    ) -> Reach | None:
+        """How far the rows of these instances reach back; None where nothing bounds them.
+
+        What is joined to rows that are bounded, without a time of its own, is of their time. keys: of a group, or a
+        window's partition. In a group, what is bounded by a date counts the whole day.
+        """
+        found = {instance: self._rows_of(instance, rows, keys, group) for instance in taken}
+        open_ = [instance for instance, part in found.items() if part is None]
+        if len(open_) == len(found):
+            return None if found else {}
+        # but not of the time of one row that all of a group are joined to
+        fixed = {key.args[0] for key in keys if key.op == "ref" and key in rows.times.known}
+        reached = {instance for instance, part in found.items() if part is not None and instance not in fixed}
+        for _ in open_:
+            for condition in rows.conditions:
+                joined = {ref.args[0] for ref in condition.refs if isinstance(ref.args[0], Instance)}
+                if condition.op in ("=", "same") and joined & reached:
+                    reached |= joined & set(open_)
+        if not reached.issuperset(open_):
+            return None
+        parts = [part for part in found.values() if part is not None]
+        own = longest(parts)
+        span = own.get("", _HERE)
+        return longest([own, *(everywhere(span, leaves(instance.content)) for instance in open_)])
+
+    def _rows_of(self, instance: Instance, rows: _Rows, keys: Sequence[Term], group: bool) -> Reach | None:
+        key = (instance, tuple(keys), group)
+        if key not in rows.reached:
+            rows.reached[key] = self._new_rows_of(instance, rows, keys, group)
+        return rows.reached[key]
+
+    def _new_rows_of(self, instance: Instance, rows: _Rows, keys: Sequence[Term], group: bool) -> Reach | None:
+        content = instance.content
+        own = self._of_text(content, rows)
+        if own is not None:
+            return own
+        below = leaves(content)
+        always = content.kind == "group" and not content.terms  # one row, whatever it is computed from
+        if content.kind in ("function", "values") or not below or always:
+            return everywhere(_HERE, below)
+        if content.kind != "leaf":
+            parts = []
+            for inner, _ in self._below(instance, "", rows):
+                attached = [i for i in inner.block.instances() if not _may_be_missing(i, inner)]
+                inside: list[Term] = []
+                if content.kind in ("group", "sets"):
+                    inside = [key for key in flat(content.terms) if isinstance(key, Term)]
+                    inner = inner.where("firm", partial(_firm, inner, inside))
+                    attached = self._not_only_keys(attached, inner, inside)
+                part = self._rows(attached, inner, inside, group=group or bool(inside))
+                parts.append(part)
+            if parts and None not in parts:
+                return longest(part for part in parts if part is not None)
+        earliest = rows.times.earliest(instance)
+        if earliest is None:
+            return everywhere(_endless("a group", content), below) if content.kind in ("group", "sets") else None
+        span = max(-earliest, timedelta(0))
+        if group:
+            span += self._period(instance, rows, keys)
+            self._looks_ahead(instance, rows)
+        return everywhere(Lookback(span=span), below)
+
+    def _not_only_keys(self, instances: list[Instance], rows: _Rows, keys: Sequence[Term]) -> list[Instance]:
+        """Without a list of entities, where the time of a group's rows comes from another of these."""
+        giving = {ref.args[0] for key in keys for ref in key.refs}
+        bounded = [instance for instance in instances if _is_bounded(self._rows_of(instance, rows, keys, True))]
+        if giving.isdisjoint(bounded):
+            return instances
+        return [instance for instance in instances if instance in bounded or instance not in giving]
+
+    def _period(self, instance: Instance, rows: _Rows, keys: Sequence[Term]) -> timedelta:
+        """What a day, or another period by which rows are grouped, reaches over the event time: it counts whole."""
+        refs = [ref for ref in rows.times.known if ref.op == "ref" and ref.args[0] is instance]
+        exact = [ref for ref in refs if rows.times.known[ref].least == rows.times.earliest(instance)]
+        own = [key for key in keys if key.refs and all(ref.args[0] is instance for ref in key.refs)]
+        days = exact if all(type_of(ref) == "date" for ref in exact) else []
+        ends = [
+            (rows.times.of(key).most or timedelta(0)) + unit
+            for key in (*days, *own)
+            if (unit := grain(key)) is not None
+        ]
+        return max(min(ends, default=timedelta(0)), timedelta(0))
+
+    def _looks_ahead(self, instance: Instance, rows: _Rows) -> None:
+        latest = rows.times.latest(instance)
+        if rows.times.is_loose or self._within or (latest is not None and latest <= timedelta(0)):
+            return
+        how_far = "without end" if latest is None else f"by {latest}"
+        self.ahead.add(f"rows of `{'`, `'.join(sorted(leaves(instance.content)))}` are read {how_far}")
+
+    def _aggregate(self, aggregate: Term, content: Content, inner: _Rows) -> Reach:
+        """Of rows that are grouped: bounded by a condition between their time and the group's, or by a key that is
+        their time."""
+        below = leaves(content)
+        keys = [term for term in flat(content.terms) if isinstance(term, Term)]
+        filters = _filter(aggregate)
+        settled = self._settled(content)
+        rows = inner.where(("grouped", *filters), partial(_grouped, inner, () if settled else keys, filters))
+        taken = _taken(aggregate, content)
+        telling = [one for one in filters if all(ref.args[0] in taken for ref in one.refs)]  # others compare with a key
+        values = [*flat(aggregate.args[1:2]), *telling]
+        found = [self.of(value, rows) for value in values if isinstance(value, Term)]
+        if settled:
+            return longest([everywhere(_HERE, below), *found])
+        own = self._rows(taken, rows, keys, group=True)
+        if own is None or own.get("", _HERE).kind == "unbounded":
+            name = str(aggregate.args[0])
+            fixed = {key.args[0] for key in keys if key.op == "ref"}
+            counted = [instance for instance in taken if instance not in fixed] or taken
+            lost = _from_another(rows, counted, name, content) or _endless(f"{name}()", content)
+            own = everywhere(lost, _sources(taken))
+        return longest([own, *found])
+
+    def _window(self, window: Term, content: Content, inner: _Rows) -> Reach:
         name, _, partition, order, frame = window.args[:5]
-        assert isinstance(order, tuple)
         assert isinstance(partition, tuple)
-        grains = [grain for key in partition if isinstance(key, Term) and (grain := _grain(key)) is not None]
-        if isinstance(frame, tuple) and frame[:1] == ("range",) and isinstance(frame[1], tuple):
-            pass  # bounded by itself
-        elif grains:
-            return Lookback("bounded", min(grains))
-        if name in ("rank", "dense_rank", "row_number", "percent_rank", "cume_dist", "ntile"):
-            return Lookback("unbounded", where=(f"{name}() in {place} counts all rows before",))
-        if name in ("lag", "lead") and not frame:
-            return Lookback("unbounded", where=(f"{name}() in {place} reads another row, of any age",))
-        if not order or not frame:
-            return Lookback("unbounded", where=(f"{name}() in {place} reads its whole partition",))
+        assert isinstance(order, tuple)
         assert isinstance(frame, tuple)
+        taken = _taken(window, content)
+        place = f"{name}() in {content.place}"
+        own = set(inner.block.instances())
+        times = Times()  # of the other rows: what they share with this one
+        for term, offset in inner.times.known.items():
+            if own.isdisjoint(ref.args[0] for ref in term.refs):
+                times.narrow(term, offset)
+        shared = [key for key in partition if isinstance(key, Term)]
+        for key in shared:
+            times.narrow(key, inner.times.firm(shared).of(key))
+        lost = self._framed(window, place, times, inner)
+        if self._settled(content):
+            times, lost = inner.times, None
+        same = ("window", times.is_loose, frozenset(times.known.items()))
+        rows = inner.where(same, lambda: _Rows(inner.block, times, grouped=True, settled=inner.settled))
+        found = [self.of(value, rows) for value in flat(window.args[1:2]) if isinstance(value, Term)]
+        found += [self.of(value, rows) for value in _filter(window)]
+        reached = self._rows(taken, rows, shared)
+        if reached is None:
+            reached = everywhere(lost or _endless(f"{name}()", content), _sources(taken))
+        return longest([reached, *found])
+
+    def _framed(self, window: Term, place: str, times: Times, inner: _Rows) -> Lookback | None:
+        """Adds to ``times`` what the frame says of the rows in it; what is lost where it says nothing."""
+        name, _, _, order, frame = window.args[:5]
+        assert isinstance(order, tuple)
+        assert isinstance(frame, tuple)
+        if name in ("rank", "dense_rank", "row_number", "percent_rank", "cume_dist", "ntile"):
+            return Lookback("unbounded", where=(f"{place} counts all rows before",))
+        if name in ("lag", "lead") and not frame:
+            if name == "lead":
+                self.ahead.add(f"{place} reads a later row")
+            for term, offset in inner.times.known.items():  # a condition on the time of that row bounds it
+                if term.op == "window" and (term.args[0], *term.args[2:]) == (name, *window.args[2:]):
+                    times.narrow(term.children()[0], offset)
+            return Lookback("unbounded", where=(f"{place} reads another row, of any age",))
+        if not order or not frame:
+            return Lookback("unbounded", where=(f"{place} reads its whole partition",))
         key, backwards = flat(order)[:2]
         assert isinstance(key, Term)
-        kind, start = frame[0], _mirrored(frame[2]) if backwards else frame[1]
-        if (type_of(key) or "date") not in _TIMES:
-            return Lookback("unbounded", where=(f"{name}() in {place} reads rows in an order that is not of time",))
+        kind, start, end = frame[:3]
+        if backwards:
+            start, end = _mirrored(end), _mirrored(start)
+        if (type_of(key) or "date") not in TIMES:
+            return Lookback("unbounded", where=(f"{place} reads rows in an order that is not of time",))
+        if end == "unbounded following" or (isinstance(end, tuple) and end[1] == "following"):
+            self.ahead.add(f"{place} reads later rows")
         if start == "unbounded preceding":
-            return Lookback("unbounded", where=(f"{name}() in {place} reads all rows before",))
-        if not isinstance(start, tuple) or start[1] == "following":
-            return _HERE
-        span = _span(start[0]) if isinstance(start[0], Term) else None
-        if kind == "range" and span is not None:
-            return Lookback(span=span)
+            return Lookback("unbounded", where=(f"{place} reads all rows before",))
+        spans = [_end_of(one) for one in (start, end)]
         if kind == "rows":
-            return Lookback("unknown", where=(f"{name}() in {place} reads a number of rows, of any age",))
-        return Lookback("unknown", where=(f"the frame of {name}() in {place} is not understood",))
+            return Lookback("unknown", where=(f"{place} reads a number of rows, of any age",))
+        if kind != "range" or spans[0] is None:
+            return Lookback("unknown", where=(f"the frame of {place} is not understood",))
+        at = inner.times.of(key)
+        if at.least is None:
+            told = f"{place} reads rows by {_said(key)}, which is not the event time plus a constant"
+            return Lookback("unknown", where=(told,))
+        most = at.most if spans[1] is not None else None
+        times.narrow(key, Offset(at.least + spans[0][0], most + spans[1][1] if most is not None and spans[1] else None))
+        return None
 
-    def _aggregate(self, aggregate: Term, content: Content) -> tuple[Reach, Reach]:
-        """Of rows that are grouped: bounded by a condition between their time and the group's, or by a key that is
-        their time. Also a day for what is bounded by a number of days: the first one counts from its midnight."""
-        [block] = content.blocks
-        name, place = aggregate.args[0], content.place
-        keys = [term for term in flat(content.terms) if isinstance(term, Term)]
-        fixed = frozenset[Term]().union(*(key.refs for key in keys))
-        conditions = [*block.conditions, *(term for a in block.attachments for term in a.on), *_filter(aggregate)]
-        taken = _taken(aggregate, content)
-        bounds = {
-            instance: min(found)
-            for instance in taken
-            if (found := [bound for condition in conditions for bound in _bounds(condition, fixed, instance)])
-        }
-        if bounds:
-            # what is joined to rows that are bounded, without a time of its own, is of their time
-            spans = {instance: bounds.get(instance, max(bounds.values())) for instance in taken}
-            own = longest(everywhere(Lookback(span=span), leaves(i.content)) for i, (span, _) in spans.items())
-            whole_days = (
-                everywhere(Lookback(span=_DAY), leaves(i.content)) for i, (_, dates) in spans.items() if dates
-            )
-            return own, longest(whole_days)
-        sources = {source for instance in taken for source in leaves(instance.content)}
-        rows = {ref.args[0] for ref in aggregate.refs} or set(block.instances())
-        grains = [
-            grain for key in keys if any(ref.args[0] in rows for ref in key.refs) and (grain := _grain(key)) is not None
-        ]
-        if grains:
-            return everywhere(Lookback(span=min(grains)), sources), {}
-        if any(
-            condition.op in ("<", "<=", "between")
-            and any(ref.args[0] in rows for ref in condition.refs)
-            and not (condition.op != "between" and _last(condition).refs and _last(condition).refs <= fixed)
-            for condition in conditions
-        ) or any(
-            condition.op == "=" and any(child.op != "ref" and child.refs for child in condition.children())
-            for condition in conditions
-        ):
-            unknown = Lookback("unknown", where=(f"the times of the rows that {name}() in {place} reads",))
-            return everywhere(unknown, sources), {}
-        whole = Lookback("unbounded", where=(f"{name}() in {place} reads all rows of its group",))
-        return everywhere(whole, sources), {}
+
+def _firm(rows: _Rows, keys: Sequence[Term]) -> _Rows:
+    return _Rows(rows.block, rows.times.firm(keys), settled=rows.settled)
+
+
+def _grouped(rows: _Rows, keys: Sequence[Term], filters: Sequence[Term]) -> _Rows:
+    """keys: of a group, whose own times are known."""
+    times = (rows.times.firm(keys) if keys else rows.times).met(filters)
+    found = _Rows(rows.block, times, grouped=True, settled=rows.settled)
+    found.conditions += filters
+    return found
+
+
+def _branch(content: Content, what: Arg, number: int) -> Term | None:
+    if isinstance(what, Term):
+        part = what.args[number] if what.op == "pick" else what
+        return part if isinstance(part, Term) else None
+    columns = content.terms[number] if number < len(content.terms) else ()  # of EXCEPT and INTERSECT, by position
+    if isinstance(columns, tuple) and str(what).isdigit() and int(str(what)) < len(columns):
+        column = columns[int(str(what))]
+        return column if isinstance(column, Term) else None
+    return None
+
+
+def _may_be_missing(instance: Instance, rows: _Rows) -> bool:
+    return instance in rows.joined and rows.joined[instance].kind.endswith("left")
+
+
+def _is_bounded(reached: Reach | None) -> bool:
+    return reached is not None and all(one.kind == "bounded" for one in reached.values())
+
+
+def _endless(what: str, content: Content) -> Lookback:
+    return Lookback("unbounded", where=(f"{what} in {content.place} reads all rows of its group",))
+
+
+def _from_another(rows: _Rows, taken: Sequence[Instance], name: str, content: Content) -> Lookback | None:
+    """A lower end of the rows that is not the event time plus a constant."""
+    for condition in rows.conditions:
+        if condition.op not in ("<", "<=", "between"):
+            continue
+        low, high = condition.children()[:2] if condition.op != "between" else condition.children()[1::-1]
+        counted = any(ref.args[0] in taken for ref in high.refs)
+        if counted and low.refs and not any(ref.args[0] in taken for ref in low.refs):
+            told = f"{name}() in {content.place} reads rows from {_said(low)} on, which is not the event time"
+            time = all(type_ in TIMES for ref in low.refs if (type_ := type_of(ref)))
+            return Lookback("unbounded" if _plain(low) and time else "unknown", where=(f"{told} plus a constant",))
+    return None
+
+
+def _plain(term: Term) -> bool:
+    """A column, or a column plus a constant."""
+    others = [child for child in term.children() if constant_span(child) is None]
+    return term.op == "ref" or (term.op in ("+", "+ of scalars", "-") and len(others) == 1 and _plain(others[0]))
+
+
+def _said(term: Term) -> str:
+    names = ", ".join(f"`{name}`" for name in sorted(columns_of(term)))
+    function = str(term.args[0]) if term.op == "call" else ""
+    return f"{function}({names})" if function else names
+
+
+def _sources(taken: Iterable[Instance]) -> set[str]:
+    return {source for instance in taken for source in leaves(instance.content)}
+
+
+def _end_of(bound: Arg) -> tuple[timedelta, timedelta] | None:
+    """Where the end of a frame lies to its row."""
+    if bound == "current row":
+        return timedelta(0), timedelta(0)
+    if not isinstance(bound, tuple) or not isinstance(bound[0], Term):
+        return None
+    span = constant_span(bound[0])
+    return (-span[1], -span[0]) if span is not None and bound[1] == "preceding" else span
 
 
 def everywhere(own: Lookback, sources: Iterable[str]) -> Reach:
@@ -240,26 +530,16 @@ def leaves(content: Content) -> set[str]:
 
 
 def _taken(computed: Term, content: Content) -> list[Instance]:
-    """What a window or an aggregate takes any number of rows of.
-
-    All that is joined may drop rows, but for the right side of a left join that it does not read, and for what only
-    gives the group its keys: a calendar, a list of entities.
-    """
-    attached = {a.right: a for block in content.blocks for a in block.attachments}
-    wanted = [ref.args[0] for ref in computed.refs]
-    for instance in wanted:  # and what these are joined by
-        if isinstance(instance, Instance) and instance in attached:
-            refs = {ref.args[0] for term in attached[instance].on for ref in term.refs}
-            wanted += [other for other in refs if other not in wanted]
-    read = {ref.args[0] for ref in computed.refs}
+    """What a window or an aggregate takes any number of rows of: all that is joined, since it may drop rows, or
+    multiply them; but for what only gives the group its keys: a calendar, a list of entities."""
+    values = [arg for arg in flat(tuple(a for a in computed.args if not _is_filter(a))) if isinstance(arg, Term)]
+    read = {ref.args[0] for value in values for ref in value.refs}
     keys = {ref.args[0] for term in flat(content.terms) if isinstance(term, Term) for ref in term.refs}
-    joined = [
-        instance
-        for block in content.blocks
-        for instance in block.instances()
-        if instance in wanted or instance not in attached or not attached[instance].kind.endswith("left")
-    ]
-    return [instance for instance in joined if instance in read or instance not in keys] or joined
+    read |= {ref.args[0] for ref in computed.refs if ref.args[0] not in keys}  # a filter may compare with a key
+    joined = [instance for block in content.blocks for instance in block.instances()]
+    chosen = [instance for instance in joined if instance in read or instance not in keys]
+    factors = {factor for block in content.blocks for factor in block.factors}
+    return chosen if any(instance in read or instance in factors for instance in chosen) else joined
 
 
 def _mirrored(end: Arg) -> Arg:
@@ -290,16 +570,8 @@ def _longest(parts: Sequence[Lookback]) -> Lookback:
     return Lookback(worst, max((part.span for part in parts), default=timedelta(0)), where)
 
 
-def _conjuncts(term: Term) -> Iterator[Term]:
-    if term.op == "and":
-        for child in term.children():
-            yield from _conjuncts(child)
-    else:
-        yield term
-
-
-def _last(term: Term) -> Term:
-    return term.children()[-1]
+def _is_filter(arg: Arg) -> bool:
+    return isinstance(arg, tuple) and arg[:1] == ("filter",)
 
 
 def _filter(aggregate: Term) -> list[Term]:
@@ -307,69 +579,8 @@ def _filter(aggregate: Term) -> list[Term]:
     return [
         part
         for arg in aggregate.args
-        if isinstance(arg, tuple) and arg[:1] == ("filter",)
+        if isinstance(arg, tuple) and _is_filter(arg)
         for kept in arg[1:]
         if isinstance(kept, Term)
-        for part in _conjuncts(kept)
+        for part in conjuncts(kept)
     ]
-
-
-def _span(term: Term) -> timedelta | None:
-    """The length of a constant interval, or of a number of days."""
-    if term.op == "interval" and len(term.args) == 3:
-        months, days, micros = (int(str(arg)) for arg in term.args)
-        return timedelta(days=366 * (months // 12) + 31 * (months % 12) + days, microseconds=micros)
-    if term.op == "number" and str(term.args[0]).isdigit():
-        return timedelta(days=int(str(term.args[0])))
-    return None
-
-
-def _shifted(term: Term) -> tuple[Term, timedelta, bool] | None:
-    """A term as another plus a constant span; whether that span was a number of days, so that these are dates."""
-    if term.op in ("+", "+ of scalars", "-"):
-        one, two = term.children()
-        for base, shift in ((one, two), (two, one)):
-            span = _span(shift)
-            if span is not None and base.refs and (term.op != "-" or shift is two):
-                below = _shifted(base)
-                if below is None:
-                    return None
-                days = shift.op == "number"
-                return below[0], below[1] + (-span if term.op == "-" else span), below[2] or days
-    return (term, timedelta(0), False) if term.refs else None
-
-
-def _bounds(condition: Term, fixed: frozenset[Term], rows: Instance) -> Iterator[tuple[timedelta, bool]]:
-    """Of ``group's time - span <= time of one of rows``: the span, and whether the times are dates."""
-    if condition.op not in ("<", "<="):
-        return
-    low, high = (_shifted(term) for term in condition.children())
-    if low is None or high is None or INTEGERS & {type_of(low[0]), type_of(high[0])}:
-        return
-    if low[0].refs <= fixed and not high[0].refs & fixed and all(ref.args[0] is rows for ref in high[0].refs):
-        span = high[1] - low[1]
-        if span >= timedelta(0):
-            yield span, low[2] or high[2] or "date" in (type_of(low[0]), type_of(high[0]))
-
-
-_GRAINS = {
-    "second": timedelta(seconds=1), "minute": timedelta(minutes=1), "hour": timedelta(hours=1), "day": _DAY,
-    "week": timedelta(days=7), "month": timedelta(days=31), "quarter": timedelta(days=92), "year": timedelta(days=366),
-}  # fmt: skip
-
-
-def _grain(key: Term) -> timedelta | None:
-    """How long the rows of one value of a key are apart at most; None where the key is no time."""
-    if (key.op == "cast" and key.args[0] == "date") or type_of(key) == "date":
-        return _DAY
-    if type_of(key) in ("timestamp", "timestamptz") and key.op == "ref":
-        return timedelta(0)
-    if key.op == "call" and isinstance(key.args[1], tuple) and key.args[1]:
-        first = key.args[1][0]
-        if key.args[0] == "date_trunc" and isinstance(first, Term) and first.op == "text":
-            return _GRAINS.get(str(first.args[0]).lower())
-        if key.args[0] == "time_bucket" and isinstance(first, Term):
-            return _span(first)
-    if key.op in ("at time zone", "cast"):
-        return next((grain for child in key.children() for grain in [_grain(child)] if grain is not None), None)
-    return None

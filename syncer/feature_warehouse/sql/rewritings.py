@@ -71,6 +71,12 @@ class Rewritings:
         # x and x is x only where x is a condition; 'and' makes one of it
         return self.make(op, *found)
 
+    def product(self, one: Term, two: Term) -> Term:
+        for span, factor in ((one, two), (two, one)):
+            if span.op == "interval" and len(span.args) == 3 and (number := whole_number(factor)) is not None:
+                return self.make("interval", *(str(int(str(part)) * number) for part in span.args))
+        return self.make("*", one, two)
+
     def case(self, parts: list[Term], default: Term) -> Term:
         if len(parts) == 2:
             condition, value = parts
@@ -209,6 +215,14 @@ def _kind(term: Term) -> str | None:
         decimal = _DECIMAL.fullmatch(str(term.args[0]))
         return f"a decimal of {len(decimal[1])} digits" if decimal else type_of(term) and "a number"
     return f"a {term.op}" if term.op == "text" else None
+
+
+def whole_number(term: Term) -> int | None:
+    """A number that is written out: 7, -7."""
+    if term.op == "negative":
+        number = whole_number(term.children()[0])
+        return None if number is None else -number
+    return int(str(term.args[0])) if term.op == "number" and type_of(term) == "integer" else None
 
 
 _SPAN = re.compile(r"\s*([+-]?\d+)\s*([a-z]+)\s*")

@@ -136,6 +136,12 @@ def test_the_declared_look_back_is_held_against_the_sql() -> None:
     ]
 
 
+def test_a_value_that_is_said_to_be_known_at_its_event_time_reads_nothing_later() -> None:
+    later = "avg(eur) over (partition by customer order by at range between current row and interval 2 days following)"
+    [problem] = found(later).problems
+    assert problem.message == (f"{PLACE}: it looks ahead of its event time: avg() in `spending_v1` reads later rows")
+
+
 def test_names_in_capitals_are_held_against_what_is_kept() -> None:
     nodes = {
         "source.shop.ORDERS": ORDERS,

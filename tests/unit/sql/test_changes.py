@@ -310,6 +310,16 @@ def test_lookback(select, kind, span, where) -> None:
         ("current_time_of_my_own(getvariable('mine'))", "current_time", ()),
         ("delay - epoch(getvariable('feature_warehouse_now')::timestamptz)", "current_time", ("current_instant()",)),
         ("delay", "nondeterministic", ()),
+        ("age(arrived_at)", "current_time", ("age() of one time",)),
+        ("age(arrived_at, local_time)", "current_time", ()),
+        ("'now'::timestamptz - arrived_at", "current_time", ("the text 'now'",)),
+        ("day > 'today'", "current_time", ("the text 'today'",)),
+        ("tailnum = 'today'", "current_time", ()),
+        (
+            "row_number() over (partition by carrier order by carrier)",
+            "nondeterministic",
+            ("row_number() without an order",),
+        ),
     ],
 )
 def test_clocks_chance_and_zones(expression, fact, told) -> None:
@@ -332,6 +342,13 @@ def test_clocks_chance_and_zones(expression, fact, told) -> None:
 def test_aggregates_that_leave_it_open(aggregate, fact, told) -> None:
     text = f"select carrier, max(arrived_at) as event_at, {aggregate} as f from raw_flights group by carrier"
     assert getattr(facts(text), fact) == told
+
+
+def test_distinct_on_by_an_order_of_its_keys_takes_any_row() -> None:
+    text = "select distinct on (carrier) carrier, arrived_at as event_at, delay as f from raw_flights order by {}"
+    told = ("distinct on without an order that tells its rows apart",)
+    assert facts(text.format("carrier")).nondeterministic == told
+    assert facts(text.format("carrier, arrived_at desc, flight_id")).nondeterministic == ()
 
 
 def test_limits_without_an_order() -> None:
