@@ -6,8 +6,9 @@ Each view reads two of twenty staging models, joins, groups and computes windows
 another cut into CTEs and mirrored comparisons, so that no text is equal and each feature is compared by what it means;
 one feature in twenty has really changed.
 
-First the judgement alone; warm: the second and third run of one process. Then `syncer check` as a command, on a dbt
-project of these views: cold, warm with nothing changed, and warm with every view rewritten; and where its time goes.
+First the judgement alone, warm: the second and third run of one process; and that of chains of models with joins. Then
+`syncer check` as a command, on a dbt project of these views: cold, warm with nothing changed, and warm with every view
+rewritten; and where its time goes.
 """
 
 from __future__ import annotations
@@ -110,6 +111,31 @@ def project(views: int, features: int, old: bool) -> tuple[dict[str, Node], list
             )
         )
     return nodes, made
+
+
+def chain(models: int, join: str, old: bool) -> tuple[dict[str, Node], View]:
+    """Models, each of which joins one more source to the one before."""
+    nodes = sources(models + 1) | {"chain_0": Node(sql="select user_id, ordered_at, amount as x_0 from raw_0")}
+    for i in range(1, models + 1):
+        on = "b.user_id = a.user_id" if old else "a.user_id = b.user_id"
+        sql = f"select a.*, b.amount as x_{i} from chain_{i - 1} a {join} raw_{i} b on {on}"
+        nodes[f"chain_{i}"] = Node(sql=sql)
+    last = f"select user_id, ordered_at as event_at, x_{models} + x_0 as f from chain_{models}"
+    nodes["chain"] = Node(sql=last)
+    view = View(node="chain", join_keys={"user_id": ""}, event_timestamp="event_at", features={"f": "double"})
+    return nodes, view
+
+
+def chains(lengths: tuple[int, ...] = (25, 50, 100)) -> None:
+    print("chains of models, each with one join more; judged, rewritten, with their facts")
+    for join in ("join", "left join"):
+        for models in lengths:
+            cpu = time.process_time()
+            (before, view), (after, _) = (chain(models, join, old) for old in (True, False))
+            old, new = Definitions(before), Definitions(after)
+            [change] = judge(old, view, new, view)
+            new.facts(view, "f")
+            print(f"{models:4} x {join:10} {time.process_time() - cpu:6.2f} s of one core   {change.kind}")
 
 
 PROJECT = {
@@ -234,6 +260,7 @@ def main(views: int = 200, features: int = 20) -> None:
         seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
         as_text = len(old.reader.as_text | new.reader.as_text)
         print(f"{name:24} {seconds:6.2f} s ({cpu:.2f} s of one core)   {dict(kinds)}   as text: {as_text}")
+    chains()
     commands(views, features)
 
 

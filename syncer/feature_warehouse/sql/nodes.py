@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from feature_warehouse.sql.algebra import Arg, Block, Content, Instance, Terms
 from feature_warehouse.sql.queries import Builder
 from feature_warehouse.sql.scope import Names, Relation, Scope
-from feature_warehouse.sql.text import Unclear, canonical_type, lower, parse, words_of
+from feature_warehouse.sql.text import Unclear, canonical_type, lower, parse, relations_of, words_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,35 @@ class Reader:
 
     def relation(self, name: str) -> Relation:
         """The rows of a node. Raises KeyError for a name that no node has."""
+        for other in self._unread(name):
+            self._relation(other)
+        return self._relation(name)
+
+    def _unread(self, name: str) -> Iterator[str]:
+        """The models above one that were not read yet, the uppermost first, so that a chain is no recursion."""
+        waiting, seen = [(name, False)], {name}
+        while waiting:
+            one, done = waiting.pop()
+            if done:
+                yield one
+                continue
+            waiting.append((one, True))
+            node = self.nodes[one]
+            above = map(lower, node.reads or ()) if node.reads is not None else self._named_in(node)
+            for other in above:
+                known = self.nodes.get(other)
+                if known is not None and known.sql is not None and other not in seen and other not in self._relations:
+                    seen.add(other)
+                    waiting.append((other, False))
+
+    def _named_in(self, node: Node) -> list[str]:
+        try:
+            tables = [table for text in (node.sql, node.incremental) if text for table in relations_of(parse(text))]
+        except Unclear:
+            return []
+        return [table.removeprefix("ref.") for table in tables]
+
+    def _relation(self, name: str) -> Relation:
         if name not in self._relations:
             node = self.nodes[name]
             if name in self._reading:  # a model that reads itself reads what stands there

@@ -181,6 +181,11 @@ def parse(text: str) -> exp.Query:
     return trees[0]
 
 
+def relations_of(tree: exp.Expr) -> list[str]:
+    """The names of the relations that a query reads, CTEs among them."""
+    return [".".join(lower(part.name) for part in table.parts) for table in tree.find_all(exp.Table)]
+
+
 def check_words(tokens: Sequence[Token], tree: exp.Expr) -> None:
     """Raises Unclear where a word of the text is not in the tree, or is none that is accounted for."""
     strings, words, nodes = _kept(tree)

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from benchmarks.gate import chain
 from feature_warehouse.sql.changes import Definitions, View, check_on_demand, diff, judge
 from feature_warehouse.sql.nodes import Node
 from tests.support import corpus
@@ -205,6 +206,15 @@ def test_a_filter_below_one_view_does_not_reach_another() -> None:
     together = project(more=more)
     assert together.fingerprint(filtered, "n") != alone
     assert together.fingerprint(shared, "n") == alone
+
+
+@pytest.mark.parametrize("join", ["join", "left join"])
+def test_a_long_chain_of_joins_is_read_as_any_other(join) -> None:
+    (before, view), (after, _) = (chain(80, join, old) for old in (True, False))
+    old, new = Definitions(before), Definitions(after)
+    assert [change.kind for change in judge(old, view, new, view)] == ["refactor"]
+    assert old.as_text(view) == new.as_text(view) == ()
+    assert new.facts(view, "f").sources == (("raw_0", "amount"), ("raw_80", "amount"))
 
 
 def test_fingerprints_do_not_hang_on_hash_seeds_or_order_of_asking() -> None:
