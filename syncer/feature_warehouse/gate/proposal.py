@@ -9,6 +9,7 @@ from typing import Any
 from feature_warehouse.errors import ProjectError
 from feature_warehouse.gate.rolling import read_meaning
 from feature_warehouse.gate.skew import Skew, Surroundings, find_skew
+from feature_warehouse.gate.syntax import without_syntax_errors
 from feature_warehouse.project.compiling import compile_feature_views, forget_parsed, parse_project, remembers_parsed
 from feature_warehouse.project.declarations import Declarations, read_declarations
 from feature_warehouse.project.definition import ProjectDefinitions, node_names
@@ -55,8 +56,12 @@ def _loaded(project: Project) -> Proposal:
     definitions, skew = ProjectDefinitions(definitions={}, problems={}), Skew()
     if not declarations.problems:
         compiled = compile_feature_views(project, parsed)
-        definitions = read_meaning(project, parsed, compiled, declarations.views)
         names = node_names(compiled)
+        files = {
+            name: parsed.manifest["nodes"].get(id_, {}).get("original_file_path", name) for id_, name in names.items()
+        }
+        read = read_meaning(project, parsed, compiled, declarations.views)
+        definitions = without_syntax_errors(read, declarations.views, files)
         surroundings = Surroundings(
             retentions={names[id_]: kept for id_, kept in declarations.retentions.items()},
             session_zone=project.session_zone,
