@@ -46,8 +46,8 @@ LIBRARIES: dict[str, set[str]] = {
     "markupsafe": {"monitoring/page"},  # it comes with Jinja
     "msgpack": {"project"},  # it comes with dbt
     "numpy": {"mirror", "store/slots", "training", "warehouse", "wire"},
-    "pandas": {"training/frames", "wire/arrays"},
-    "polars": {"training/frames"},
+    "pandas": {"training/formats", "wire/arrays"},
+    "polars": {"training/formats"},
     "pyarrow": {"mirror", "monitoring/audit", "store/slots", "training", "warehouse", "wire"},
     "redis": {"store"},
     "sqlglot": {"sql"},

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import datetime
 
 from feature_warehouse.client.features import OnlineFeatures
+from feature_warehouse.client.plan import OnStale
 from feature_warehouse.client.reader import CHUNK_ROWS, NO_REQUEST, Reader, Request, Rows, chunks, listed, writer
-from feature_warehouse.client.reading import OnStale
 from feature_warehouse.client.served import ServedLog
 from feature_warehouse.store.timeouts import TIMEOUT_SECONDS
 from feature_warehouse.wire.keyspace import check_namespace

@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import get_args
 
 from feature_warehouse.client.features import OnlineFeatures, ViewFeatures
-from feature_warehouse.client.reading import OnStale, ReadPlan, ServicePlan, find_service
+from feature_warehouse.client.plan import OnStale, ReadPlan, ServicePlan, find_service
 from feature_warehouse.client.served import ServedLog, ServedWriter, Stream, served_rows
 from feature_warehouse.errors import DefinitionError, NamespaceError, RequestError, SyncerError
 from feature_warehouse.registry.document import Registry, from_document, revision

@@ -24,9 +24,9 @@ from feature_warehouse.errors import (
 from feature_warehouse.gate.accepted import Accepted, accepted_before, accepted_here, sql_path
 from feature_warehouse.gate.judging import Judgement, in_words, judgements, retrain
 from feature_warehouse.gate.latest import latest_problem
+from feature_warehouse.gate.ondemand import changed_expressions, service_problems
 from feature_warehouse.gate.proof import Proof, prove
 from feature_warehouse.gate.proposal import Proposal
-from feature_warehouse.gate.services import changed_expressions, service_problems
 from feature_warehouse.project.declarations import DeclaredView
 from feature_warehouse.project.definition import Definition
 from feature_warehouse.project.definition import to_text as definition_text

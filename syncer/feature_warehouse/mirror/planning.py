@@ -5,13 +5,12 @@ What is online is remembered from the last run, where that counts, or read back 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from feature_warehouse.errors import DataError
 from feature_warehouse.mirror.difference import Comparison, Difference, empty_spool
+from feature_warehouse.mirror.guards import check_shrink
 from feature_warehouse.mirror.namespace import fingerprint, is_witnessed, read_back
 from feature_warehouse.mirror.state import StateFolder
 from feature_warehouse.mirror.terms import Terms
@@ -84,7 +83,8 @@ class Planner:
                 )
             )
         for each in found:
-            self._guard(each)
+            if each.rows:  # an empty view is retired, or --allow-empty says so
+                check_shrink(each.view, each.difference.removals.rows, each.online.rows, self.terms)
         return found
 
     def _online(self, field: str, entity: str, marker: Marker | None, server: str | None) -> tuple[Spool, str | None]:
@@ -105,15 +105,3 @@ class Planner:
             reason = remembered
         path = self.folder / f"{field}.online"
         return read_back(self.store, self.namespace, entity, field, path, self.stopped), reason
-
-    def _guard(self, planned: Planned) -> None:
-        gone, online = planned.difference.removals.rows, planned.online.rows
-        if planned.latest and gone > self.terms.allow_shrink * online:
-            share = f"{gone / online:.0%}"
-            if not planned.rows:
-                return  # --allow-empty says so
-            raise DataError(
-                f"{planned.view} would lose {gone:,} of its {online:,} entities ({share}): "
-                f"more than {self.terms.allow_shrink:.0%} vanish at once",
-                f"if that is meant, give --allow-shrink {math.ceil(100 * gone / online) / 100:g}",
-            )

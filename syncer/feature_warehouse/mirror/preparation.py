@@ -1,4 +1,8 @@
-"""What is to be online: prepared once for a sync, a plan or a verification, from plain options."""
+"""What is to be online: prepared once for a sync, a plan or a verification, from plain options.
+
+The registry has to say exactly what the project declares. What its SQL means, the gate judges, before a change is
+merged; no sync waits for that.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +13,15 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
-from feature_warehouse.errors import RequestError
-from feature_warehouse.mirror.registering import accepted_registry
+from feature_warehouse.errors import RegistryError, RequestError
 from feature_warehouse.project.declarations import Declarations, DeclaredView
-from feature_warehouse.project.project import ProjectOptions
+from feature_warehouse.project.project import Project, ProjectOptions
 from feature_warehouse.project.reading import read_project
 from feature_warehouse.project.running import select_models
-from feature_warehouse.registry.document import Registry
+from feature_warehouse.registry.document import Registry, load_registry, register
 from feature_warehouse.registry.feature import FeatureView
 from feature_warehouse.warehouse.duckdb import Warehouse, open_warehouse
+from feature_warehouse.warehouse.settings import changed_settings, deciding_settings
 from feature_warehouse.wire.keyspace import check_namespace
 
 #: The folder of the project that remembers what its syncs left online.
@@ -75,7 +79,7 @@ def prepare(
     """
     read = read_project(options)
     project, declarations = read.project, read.declarations
-    registry = accepted_registry(declarations, project)
+    registry = _accepted_registry(declarations, project)
     given, stamp = as_of or project.clock(), project.manifest_stamp()
     select: Collection[str] | None = None
     if selection and before is not None and before.manifest_stamp == stamp:
@@ -94,6 +98,32 @@ def prepare(
         remember=project.folder / STATES,
         manifest_stamp=stamp,
     )
+
+
+def _accepted_registry(declarations: Declarations, project: Project) -> Registry:
+    """The registry, when it says what the project declares and how its target computes. Its SQL is not looked at.
+
+    Raises DefinitionError for the first declaration that is wrong, RegistryError when the registry is behind or empty.
+    """
+    declarations.raise_first()
+    accepted = load_registry(project.registry_path, declarations.project)
+    _, behind = register(accepted, declarations.feature_views, declarations.services)
+    if behind:
+        more = f" and {len(behind) - 1} more" if len(behind) > 1 else ""
+        raise RegistryError(
+            f"the registry is behind the project: {behind[0]}{more}", "run `syncer register` and commit registry/"
+        )
+    others = changed_settings(accepted.settings or {}, deciding_settings(project.settings))
+    if others and accepted.settings is not None:
+        raise RegistryError(
+            f"the target '{project.target}' computes by other settings than those registered: {', '.join(others)}",
+            "give its output in profiles.yml the same settings; where they are meant to change, `syncer register`",
+        )
+    if not accepted.views:
+        raise RegistryError(
+            "no feature is served", "declare a feature service (an exposure of `type: ml`), then run `syncer register`"
+        )
+    return accepted
 
 
 def _selected(

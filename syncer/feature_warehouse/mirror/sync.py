@@ -19,7 +19,6 @@ from itertools import chain
 from pathlib import Path
 
 from feature_warehouse.errors import (
-    DataError,
     FencedError,
     StoppedError,
     StoreError,
@@ -28,6 +27,7 @@ from feature_warehouse.errors import (
 )
 from feature_warehouse.mirror.cluster import ClusterWriter
 from feature_warehouse.mirror.difference import Comparison, Difference
+from feature_warehouse.mirror.guards import check_clock
 from feature_warehouse.mirror.lease import Writer
 from feature_warehouse.mirror.namespace import (
     check_contained,
@@ -99,7 +99,7 @@ def sync(
     registry, namespace, target = wanted.registry, wanted.namespace, wanted.target
     document, markers = _first_look(store, namespace, registry.project, target, terms, stopped)
     check_contained(document, registry, namespace)
-    _check_clock(wanted.instant, markers, terms)
+    check_clock(wanted.instant, markers, terms)
     with workspace(wanted.remember) as folder, Comparison(folder) as comparison:
         latest = _latest(wanted, folder, terms, stopped)
         states = _states(wanted.remember, namespace, store)
@@ -117,7 +117,7 @@ def plan(wanted: Wanted, store: Store, *, terms: Terms = USUAL) -> list[Planned]
     registry, namespace = wanted.registry, wanted.namespace
     document, markers = _first_look(store, namespace, registry.project, wanted.target, terms)
     check_contained(document, registry, namespace)
-    _check_clock(wanted.instant, markers, terms)
+    check_clock(wanted.instant, markers, terms)
     with workspace(wanted.remember) as folder, Comparison(folder) as comparison:
         latest: dict[str, Latest | None] = {**_latest(wanted, folder, terms)}
         planner = Planner(store, namespace, terms, folder, comparison, _states(wanted.remember, namespace, store))
@@ -188,22 +188,6 @@ def _first_look(
         return document, read_markers(store, namespace)
 
     return Patience(terms.deadline, stopped).insist(look, on=StoreNotReadyError)
-
-
-def _check_clock(instant: Instant, markers: Mapping[str, Marker], terms: Terms) -> None:
-    """Raises DataError for a real clock that is behind that of the last sync: older values would go online."""
-    later = {
-        marker.as_of: field
-        for field, marker in markers.items()
-        if marker.clock == instant.clock == "real" and marker.as_of is not None and marker.as_of > instant.as_of
-    }
-    if later and not terms.allow_older:
-        as_of = max(later)
-        raise DataError(
-            f"{view_id(*split_field(later[as_of]))} was synced as of {as_of:%Y-%m-%dT%H:%M:%SZ}, and it is "
-            f"{instant.as_of:%Y-%m-%dT%H:%M:%SZ} by the clock of this machine: older values would go online",
-            "set the clock right; if it is, and that of the last sync was not, give --allow-older",
-        )
 
 
 def _latest(

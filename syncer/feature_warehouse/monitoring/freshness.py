@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from feature_warehouse.project.runs import ModelRun
+from feature_warehouse.project.run_results import ModelRun
 from feature_warehouse.registry.feature import STALE_FACTOR, FeatureView, is_stale
 from feature_warehouse.wire.marker import Marker
 

@@ -16,7 +16,7 @@ from feature_warehouse.mirror.namespace import check_owner, read_markers, server
 from feature_warehouse.monitoring.freshness import Freshness, Offline, Online, judge
 from feature_warehouse.monitoring.scope import Scope
 from feature_warehouse.project.declarations import DeclaredView
-from feature_warehouse.project.runs import read_runs
+from feature_warehouse.project.run_results import read_runs
 from feature_warehouse.registry.document import Registry
 from feature_warehouse.store.store import Store
 from feature_warehouse.warehouse.duckdb import Warehouse

@@ -20,7 +20,7 @@ from feature_warehouse.project.compiling import compile_sql
 from feature_warehouse.project.declarations import DeclaredView
 from feature_warehouse.project.project import ProjectOptions
 from feature_warehouse.registry.feature import FeatureService
-from feature_warehouse.training.frames import FeatureTable
+from feature_warehouse.training.formats import FeatureTable
 from feature_warehouse.training.request import Request, load_request
 from feature_warehouse.training.spine import TABLE, Spine, place_spine, quoted, read_spine
 from feature_warehouse.warehouse.duckdb import Warehouse, latest_relation

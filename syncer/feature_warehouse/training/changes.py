@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from feature_warehouse.errors import RequestError
 from feature_warehouse.project.project import ProjectOptions
-from feature_warehouse.training.frames import FeatureTable
+from feature_warehouse.training.formats import FeatureTable
 from feature_warehouse.training.request import Request, load_request
 from feature_warehouse.training.spine import quoted
 

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from feature_warehouse.errors import RequestError
 from feature_warehouse.project.project import ProjectOptions
 from feature_warehouse.training.content import ContentHash, TableContent
-from feature_warehouse.training.frames import FeatureTable, check_destination, write_parquet
+from feature_warehouse.training.formats import FeatureTable, check_destination, write_parquet
 from feature_warehouse.training.provenance import (
     HistoryRecord,
     SpineRecord,

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from feature_warehouse.errors import DataError, RequestError
 from feature_warehouse.training.content import ContentHash, TableContent
-from feature_warehouse.training.frames import check_destination, write_parquet
+from feature_warehouse.training.formats import check_destination, write_parquet
 from feature_warehouse.training.historical import Seen, get_historical_features
 from feature_warehouse.training.provenance import (
     SUFFIX,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from feature_warehouse.client.reading import find_service
+from feature_warehouse.client.plan import find_service
 from feature_warehouse.errors import ProjectError, RequestError
 from feature_warehouse.project.compiling import compile_feature_views, compile_sql
 from feature_warehouse.project.declarations import Declarations

@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from feature_warehouse import get_historical_features
+from feature_warehouse.cli.get import _text
 from feature_warehouse.cli.main import main
-from feature_warehouse.cli.reading import _text
 from tests.support.demo import FIRST_PORT, Demo
 from tests.support.pages import Page
 from tests.support.projects import Project

@@ -17,7 +17,7 @@ import pytest
 from feature_warehouse.client import ondemand
 from feature_warehouse.client.ondemand import OnDemand, expression_type, readable
 from feature_warehouse.errors import DefinitionError, RequestError, UnsupportedTypeError
-from feature_warehouse.gate.services import changed_expressions, service_problems
+from feature_warehouse.gate.ondemand import changed_expressions, service_problems
 from feature_warehouse.registry.feature import (
     Entity,
     Feature,

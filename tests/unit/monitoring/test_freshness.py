@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from feature_warehouse.monitoring.freshness import Freshness, Offline, Online, age_text, judge
-from feature_warehouse.project.runs import ModelRun, read_runs
+from feature_warehouse.project.run_results import ModelRun, read_runs
 from feature_warehouse.registry.feature import FeatureView
 from feature_warehouse.wire.marker import Marker
 from tests.support.facts import view

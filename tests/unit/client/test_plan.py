@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from feature_warehouse.client.features import OnlineFeatures
-from feature_warehouse.client.reading import OnStale, ServicePlan, find_service
+from feature_warehouse.client.plan import OnStale, ServicePlan, find_service
 from feature_warehouse.errors import NamespaceError, RequestError, StaleError, StoreError
 from feature_warehouse.registry.document import Registry, register
 from feature_warehouse.registry.feature import FeatureService, FeatureView, ServiceView

@@ -1,0 +1,42 @@
+"""Guards: what stops a sync before it writes, unless its terms allow it. Each names what it saw, and the option.
+
+Rows that cannot be served at all (two of one key, a NULL in a key) are refused where they are read, in `warehouse`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from feature_warehouse.errors import DataError
+from feature_warehouse.mirror.preparation import Instant
+from feature_warehouse.mirror.terms import Terms
+from feature_warehouse.registry.feature import view_id
+from feature_warehouse.wire.keyspace import split_field
+from feature_warehouse.wire.marker import Marker
+
+
+def check_clock(instant: Instant, markers: Mapping[str, Marker], terms: Terms) -> None:
+    """Raises DataError for a real clock that is behind that of the last sync: older values would go online."""
+    later = {
+        marker.as_of: field
+        for field, marker in markers.items()
+        if marker.clock == instant.clock == "real" and marker.as_of is not None and marker.as_of > instant.as_of
+    }
+    if later and not terms.allow_older:
+        as_of = max(later)
+        raise DataError(
+            f"{view_id(*split_field(later[as_of]))} was synced as of {as_of:%Y-%m-%dT%H:%M:%SZ}, and it is "
+            f"{instant.as_of:%Y-%m-%dT%H:%M:%SZ} by the clock of this machine: older values would go online",
+            "set the clock right; if it is, and that of the last sync was not, give --allow-older",
+        )
+
+
+def check_shrink(view: str, removed: int, online: int, terms: Terms) -> None:
+    """Raises DataError when so many of the ``online`` entities of a view would go that something else is wrong."""
+    if removed > terms.allow_shrink * online:
+        raise DataError(
+            f"{view} would lose {removed:,} of its {online:,} entities ({removed / online:.0%}): "
+            f"more than {terms.allow_shrink:.0%} vanish at once",
+            f"if that is meant, give --allow-shrink {math.ceil(100 * removed / online) / 100:g}",
+        )
