@@ -283,6 +283,8 @@ class Expressions(ABC):
         if any(isinstance(one, exp.Slice) for one in node.expressions):
             raise Unclear("a slice")
         keys = tuple(self.expression(one, scope) for one in node.expressions)
+        if len(keys) == 1 and keys[0].op == "text":  # of a struct, a map or JSON, as with a dot
+            return self._field(self.expression(node.this, scope), [str(keys[0].args[0])])
         return self.make("bracket", self.expression(node.this, scope), f"{node.args.get('offset')}", *keys)
 
     def _read_dot(self, node: exp.Dot, scope: Scope) -> Term:

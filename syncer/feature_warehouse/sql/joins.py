@@ -256,7 +256,7 @@ class Joins(Calls):
                     continue
                 if part.op == "in query":  # as a condition of a row, it is one that some row of the query meets
                     part = self._some(part)
-                kept.append(part)
+                kept.append(self.rewrite.condition(part))
         return self._pushed(block, kept)
 
     def _pushed(self, block: Block, conditions: list[Term]) -> Block:

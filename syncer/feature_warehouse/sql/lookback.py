@@ -207,7 +207,7 @@ class _Reaches:
 
     def of_rows(self, rows: _Rows) -> Reach:
         """What decides which rows there are, into each source; in all, a look-back is that of a value."""
-        found = [self.of(condition, rows) for condition in rows.conditions if condition.queries]
+        found = [self.of(condition, rows) for condition in rows.block.conditions]
         for instance in rows.block.instances():
             content = instance.content
             if any(content.place.endswith(f"`{said.node}`") for said in self._told.values()):

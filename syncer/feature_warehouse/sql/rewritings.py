@@ -71,6 +71,16 @@ class Rewritings:
         # x and x is x only where x is a condition; 'and' makes one of it
         return self.make(op, *found)
 
+    def condition(self, term: Term) -> Term:
+        """In place of a condition that a row must meet, one that is true for the same rows."""
+        if term.op == "or" and len(term.children()) == 2:
+            for equal, both in (term.children(), reversed(term.children())):
+                if equal.op == "=" and both.op == "and":
+                    missing = {self.make("is null", one) for one in equal.children()}
+                    if equal.pure and missing == set(both.children()):  # one NULL alone: neither is true
+                        return self.make("same", *equal.args)
+        return term
+
     def product(self, one: Term, two: Term) -> Term:
         for span, factor in ((one, two), (two, one)):
             if span.op == "interval" and len(span.args) == 3 and (number := whole_number(factor)) is not None:
@@ -118,9 +128,10 @@ class Rewritings:
             return self.case([self.make("=", *values), self.make("null")], values[0])
         if name == "if" and len(values) == 3:
             return self.case(list(values[:2]), values[2])
-        if name == "date_part" and len(values) == 2 and values[0].op == "text":
-            part = lower(str(values[0].args[0]))
-            return self.make("call", name, (self.make("text", part), values[1]))
+        if name in ("date_part", "date_trunc", "date_diff", "date_sub") and values and values[0].op == "text":
+            values = (self.make("text", lower(str(values[0].args[0]))), *values[1:])
+        if name in ("struct_extract", "array_extract") and len(values) == 2 and values[1].op == "text":
+            return self.make("field", values[0], str(values[1].args[0]))
         if name in ("year", "quarter", "month", "day", "hour", "minute", "second") and len(values) == 1:
             return self.make("call", "date_part", (self.make("text", name), values[0]))
         if name == "timezone" and len(values) == 2:

@@ -243,6 +243,8 @@ def _kept(tree: exp.Expr) -> tuple[Counter[str], Counter[str], Counter[type[exp.
         elif isinstance(node, exp.WindowSpec):
             sides = ("start", "end", "start_side", "end_side", "kind")
             words.update(str(node.args.get(side)).lower() for side in sides)
+            excluded = node.args.get("exclude")
+            words.update(lower(excluded.name if isinstance(excluded, exp.Expr) else str(excluded or "")).split())
     return strings, words, nodes
 
 

@@ -181,6 +181,15 @@ QUERIES = {
             ("max({p: a, q: b}).p", "max(a)"), ("max_by({p: a, q: b}, e).p", "max_by(a, e)"),
         )
     ],
+    "two ways to say that two values are the same": [
+        (f"select k, e, a as f from t where {one}", f"select k, e, a as f from t where {two}")
+        for one, two in (
+            ("a = b or (a is null and b is null)", "a is not distinct from b"),
+            ("(b is null and a is null) or b = a", "a is not distinct from b"),
+            ("not (a = b or (a is null and b is null))", "a is distinct from b"),
+            ("a = b or a is null", "a is not distinct from b"),
+        )
+    ],
     "a condition on a group's key": [
         (
             f"select k, max(e) as e, a as f from t group by k, a having {condition}",
