@@ -47,17 +47,24 @@ class Reader:
 
     def relation(self, name: str) -> Relation:
         """The rows of a node. Raises KeyError for a name that no node has."""
-        for other in self._unread(name):
-            self._relation(other)
+        for other, waiting in self._unread(name):
+            already = len(self._reading)
+            self._reading += waiting
+            try:
+                self._relation(other)
+            finally:
+                del self._reading[already:]
         return self._relation(name)
 
-    def _unread(self, name: str) -> Iterator[str]:
-        """The models above one that were not read yet, the uppermost first, so that a chain is no recursion."""
+    def _unread(self, name: str) -> Iterator[tuple[str, list[str]]]:
+        """The models above one that were not read yet, the uppermost first, so that a chain is no recursion; with those
+        that wait for it."""
         waiting, seen = [(name, False)], {name}
         while waiting:
             one, done = waiting.pop()
             if done:
-                yield one
+                if one != name:
+                    yield one, [other for other, opened in waiting if opened]
                 continue
             waiting.append((one, True))
             node = self.nodes[one]
