@@ -1,7 +1,7 @@
 """Whether a latest-value view is what `latest_values` compiles to: what is served is then what training joins.
 
 Most are that one line, which is seen from the text alone. Of any other text, what dbt compiles of it is compared with
-what it compiles of the macro.
+what it compiles of the macro. Hooks and configs of it are judged like those of the models above (`influences`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Any
 from feature_warehouse.errors import DefinitionError
 from feature_warehouse.project.compiling import compile_sql
 from feature_warehouse.project.declarations import DeclaredView
-from feature_warehouse.project.definition import other_rows
 from feature_warehouse.project.project import Project
 from feature_warehouse.sql.text import words_of
 
@@ -42,11 +41,6 @@ def latest_problem(project: Project, declared: DeclaredView, node: Mapping[str, 
             f"{path}: the latest-value view of {view.id} is materialized as {config.get('materialized')}, so that it "
             "would stand still at the instant of its last build",
             "make it a view: `config: {materialized: view}`; what takes long belongs into the history, as a table",
-        )
-    if other_rows(config):
-        return DefinitionError(
-            f"{path}: the latest-value view of {view.id} has hooks or a header, which training does not see",
-            f"leave it at its one line: {line}",
         )
     text = _AROUND.sub("", node["raw_code"]).strip()
     found = _CALL.fullmatch(text)

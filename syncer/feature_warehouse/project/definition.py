@@ -96,7 +96,9 @@ def read_definitions(compiled: Compiled, views: Mapping[str, DeclaredView]) -> P
             nodes=nodes,
             ttl=declared.view.ttl,
             sync_delay=declared.sync_delay,
-            influences=influences.of(declared.unique_id, graph.names_above(declared.unique_id)),
+            influences=influences.of(
+                declared.unique_id, graph.names_above(declared.unique_id), graph.names(declared.latest_unique_id)
+            ),
         )
     return ProjectDefinitions(definitions=definitions, problems=problems, relations=graph.relations())
 
@@ -183,13 +185,16 @@ class _Graph:
             found += [above for above in self._above(id_) if above not in found]
         return found
 
+    def names(self, *unique_ids: str | None) -> dict[str, str]:
+        return {id_: self.name(id_) for id_ in unique_ids if id_ is not None}
+
     def names_above(self, unique_id: str) -> dict[str, str]:
         """The node and all above it, ephemeral models too, by unique id."""
         found = [unique_id]
         for id_ in found:
             above = self._known[id_].get("depends_on", {}).get("nodes", ())
             found += [one for one in dict.fromkeys(above) if one in self._known and one not in found]
-        return {id_: self.name(id_) for id_ in found}
+        return self.names(*found)
 
     def _above(self, unique_id: str) -> Iterator[str]:
         if unique_id not in self._known:
@@ -274,11 +279,6 @@ def _hooks(config: Mapping[str, Any]) -> list[str]:
     hooks = [*config.get("pre-hook", ()), *config.get("post-hook", ())]
     written = (hook["sql"] if isinstance(hook, Mapping) else hook for hook in hooks)
     return [sql for sql in written if not _HARMLESS.match(sql)]
-
-
-def other_rows(config: Mapping[str, Any]) -> bool:
-    """Whether a config has hooks or a header that could change a row."""
-    return bool(_hooks(config) or config.get("sql_header"))
 
 
 _HARMLESS = re.compile(r"\s*(grant|revoke|comment|analyze|vacuum|checkpoint)\b[^;]*;?\s*$", re.IGNORECASE)

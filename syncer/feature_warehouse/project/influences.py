@@ -118,20 +118,22 @@ class Influences:
         self._project = sorted(self._of_project())
         self._nodes: dict[str, list[Influence]] = {}
 
-    def of(self, view: str, nodes: Mapping[str, str]) -> tuple[Influence, ...]:
-        """``nodes``: the view's own and all above it, unique id -> name in definitions. The types of the view's own
-        contract are not among them: those of served columns are compared one by one."""
+    def of(self, view: str, above: Mapping[str, str], latest: Mapping[str, str]) -> tuple[Influence, ...]:
+        """``view``: its unique id. ``above``: it and all above it, unique id -> name in definitions; ``latest``: so its
+        latest-value view. The types of the view's own contract are not among them: those of served columns are compared
+        one by one."""
         found = set(self._project)
-        for unique_id, name in nodes.items():
+        for unique_id, name in {**above, **latest}.items():
             if unique_id not in self._nodes:
-                self._nodes[unique_id] = list(self._of_node(unique_id, name))
+                self._nodes[unique_id] = list(self._of_node(unique_id, name, hooks=unique_id in latest))
             found.update(self._nodes[unique_id])
-        own = nodes[view]
+        own = above[view]
         return tuple(sorted(one for one in found if (one.kind, one.of, one.name) != ("config", own, "contract")))
 
     # -- nodes ---------------------------------------------------------------------------------------------------------
 
-    def _of_node(self, unique_id: str, name: str) -> Iterator[Influence]:
+    def _of_node(self, unique_id: str, name: str, *, hooks: bool) -> Iterator[Influence]:
+        """``hooks``: those of a model too, which a definition has for the models above a view."""
         node = self._manifest["nodes"].get(unique_id) or self._manifest["sources"][unique_id]
         config, kind = node["config"], node["resource_type"]
         usual = default_config(kind)
@@ -151,7 +153,7 @@ class Influences:
             yield from _external(name, node)
         for hook in _HOOKS:
             written = [sql for each in config.get(hook) or () if not _NO_ROWS.match(sql := _sql(each))]
-            if written and kind == "seed":  # of models and snapshots, the definition has them
+            if written and (hooks or kind == "seed"):
                 yield Influence("hook", name, hook, _text([" ".join(sql.split()) for sql in written]))
             for sql in written:
                 yield from self._called(name, sql, node)

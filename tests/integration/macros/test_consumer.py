@@ -175,7 +175,7 @@ def test_its_training_set_knows_what_was_known_then(bakery: Shop) -> None:
 
 def test_it_registers_syncs_verifies_and_reads(bakery: Shop, redis_url: str) -> None:
     assert bakery.json("register")["views"] == ["sales.v1"]
-    assert bakery.json("check") == {"problems": [], "warnings": [], "notes": []}
+    assert bakery.json("check") == {"problems": [], "warnings": [], "notes": [], "judged": 2, "not_judged": []}
     synced = bakery.json("sync")
     assert (synced["namespace"], synced["views"][0]["rows"]) == ("bakery_prod", 2)
     assert bakery.json("verify")["differences"] == 0

@@ -236,7 +236,7 @@ def test_a_service_has_its_roles_and_the_changes_make_a_spine(project: Project) 
 def test_what_makes_no_sense_is_refused_in_words(project: Project, call: str, words: str) -> None:
     with pytest.raises(ProjectError) as refused:
         compile_sql(
-            load_project(ProjectOptions(project_dir=project.folder)),
+            load_project(ProjectOptions(project_dir=project.folder, profiles_dir=project.folder)),
             "{{ feature_warehouse.feature_changes(" + call + ") }}",
         )
     assert "feature_changes: " in refused.value.message

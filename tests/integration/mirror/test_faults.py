@@ -348,7 +348,6 @@ def test_rights_are_taken_away_half_way(own: EmbeddedServer, runs: Runs) -> None
 
 def test_replicas_that_do_not_follow_leave_the_view_open(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sync, "REPLICA_SECONDS", 0.1)
-    monkeypatch.setattr(sync, "_USUAL", Terms())
     terms = Terms
     monkeypatch.setattr("tests.support.runs.Terms", lambda **given: terms(**given, wait_replicas=1))
     with pytest.raises(StoreError, match="0 of 1 replicas"):

@@ -155,8 +155,8 @@ def literal(value: Any) -> str:
     return "'" + str(value).replace("'", "''") + "'"
 
 
-def batch(shop: Shop, service: str, at: datetime | None = None, **more: Any) -> BatchFeatures:
-    return get_batch_features(service, as_of=at, project_dir=shop.folder, profiles_dir=shop.folder, **more)
+def batch(shop: Shop, service: str, as_of: datetime | None = None, **more: Any) -> BatchFeatures:
+    return get_batch_features(service, as_of=as_of, project_dir=shop.folder, profiles_dir=shop.folder, **more)
 
 
 def rows_of(shop: Shop, features: Any) -> list[dict[str, Any]]:

@@ -94,7 +94,7 @@ def manifest(config: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def configs(config: dict[str, Any]) -> list[tuple[str, str]]:
-    found = Influences(manifest(config), {}).of("model.shop.a", {"model.shop.a": "a"})
+    found = Influences(manifest(config), {}).of("model.shop.a", {"model.shop.a": "a"}, {})
     return [(one.name, one.value) for one in found if one.kind == "config"]
 
 
