@@ -232,7 +232,7 @@ def commands(views: int, features: int) -> None:
         command(folder, "check")  # dbt parses what has changed
         command(folder, "check")
         print("of which, in one process, beside the import of dbt and sqlglot")
-        project = load_project(ProjectOptions(project_dir=folder))
+        project = load_project(ProjectOptions(project_dir=folder, profiles_dir=folder))
         parsed = timed("dbt's parse", lambda: parse_project(project))
         compiled = timed("dbt's compile", lambda: compile_feature_views(project, parsed))
         declared = timed("declarations", lambda: read_declarations(compiled.manifest))
