@@ -190,12 +190,16 @@ def write_project(folder: Path, views: int, features: int, old: bool) -> None:
         # without an alias the staging model's own name qualifies its columns, and would be that of a relation
         files[f"models/{name}_v1.sql"] = with_references(view(number, features, old))
         files[f"models/{name}.yml"] = VIEW.format(name=name, columns=columns, features=", ".join(names))
-        files[f"models/latest_{name}_v1.sql"] = f"select * from {{{{ ref('{name}', v=1) }}}}"
+        files[f"models/latest_{name}_v1.sql"] = f"{{{{ feature_warehouse.latest_values(ref('{name}', v=1)) }}}}"
     for path, text in files.items():
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
         if not file.exists() or file.read_text() != text:
             file.write_text(text)
+    package = folder / "dbt_packages" / "feature_warehouse"
+    if not package.exists():  # what `dbt deps` does for a local package
+        package.parent.mkdir()
+        package.symlink_to(Path(__file__).parents[1])
 
 
 _T = TypeVar("_T")

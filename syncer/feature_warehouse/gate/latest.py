@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from feature_warehouse.errors import DefinitionError
+from feature_warehouse.errors import DefinitionError, ProjectError
 from feature_warehouse.project.compiling import compile_sql
 from feature_warehouse.project.declarations import DeclaredView
 from feature_warehouse.project.project import Project
@@ -29,10 +29,14 @@ _CALL = re.compile(
 )
 
 
+#: Between two pieces of Jinja that dbt compiles in one go.
+_APART = "\n-- and what the macro makes\n"
+
+
 def latest_problem(project: Project, declared: DeclaredView, node: Mapping[str, Any]) -> DefinitionError | None:
     """Why rows of the latest-value view would be others than training joins; None where they are the same.
 
-    ``node``: the latest-value view's own, in dbt's manifest. Raises ProjectError when dbt cannot compile it.
+    ``node``: the latest-value view's own, in dbt's manifest.
     """
     view, config, path = declared.view, node["config"], node["original_file_path"]
     line = f"{{{{ feature_warehouse.latest_values(ref('{view.name}', v={view.version})) }}}}"
@@ -46,9 +50,18 @@ def latest_problem(project: Project, declared: DeclaredView, node: Mapping[str, 
     found = _CALL.fullmatch(text)
     if found and (found["name"], int(found["version"])) == (view.name, view.version):
         return None
-    if words_of(compile_sql(project, node["raw_code"])) == words_of(compile_sql(project, line)):
+    if _compiles_to(project, node["raw_code"], line):
         return None
     return DefinitionError(
         f"{path} is not what latest_values compiles to, so {view.id} would serve other values than training joins",
         f"leave it at its one line, {line}, and compute in {view.name} what is to be served",
     )
+
+
+def _compiles_to(project: Project, text: str, line: str) -> bool:
+    """Whether dbt makes the same words of both; not where the project has no such macro, or they do not compile."""
+    try:
+        made, _, meant = compile_sql(project, text + _APART + line).partition(_APART)
+    except ProjectError:
+        return False
+    return words_of(made) == words_of(meant)

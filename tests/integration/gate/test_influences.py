@@ -291,3 +291,10 @@ def test_files_that_dbt_reads_as_a_source_are_one(shop: Repository) -> None:
     assert shop.try_syncer("check").exit_code == 0
     shop.replace("models/__lake.yml", "delim=','", "delim=';'")
     assert any("config external_location of `source.lake.paid`" in line for line in errors(shop))
+
+
+def test_a_latest_value_view_of_a_project_without_the_macro_is_refused(shop: Repository) -> None:
+    shop.write(LATEST, "select * from {{ ref('spending', v=1) }}")
+    shop.write("packages.yml", "packages: []\n")
+    (shop.folder / "dbt_packages" / "feature_warehouse").unlink()
+    assert any("is not what latest_values compiles to" in line for line in errors(shop))
