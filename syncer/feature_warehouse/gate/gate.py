@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timezone
+from functools import cached_property
 from pathlib import Path
 
 from feature_warehouse.errors import (
@@ -97,7 +98,7 @@ def register_project(
     if accept_fix is None:
         problems += map(gate.refused_values, changed)
     if accept_unjudged is None:
-        problems += gate.unacknowledged(gate.read_by_name())
+        problems += gate.unacknowledged(gate.by_name)
     if problems:
         raise RefusedError(problems)
     today = datetime.now(timezone.utc).date()
@@ -151,7 +152,7 @@ def check_project(proposal: Proposal, *, against: str | None = None) -> Checked:
     changed = gate.value_changes()
     problems = [*gate.refused(), *gate.without_latest(), *map(gate.refused_values, changed), *late]
     problems += [*gate.refused_expressions(), *gate.wrong_latest(), *proposal.skew.problems]
-    problems += gate.unacknowledged(gate.read_by_name())
+    problems += gate.unacknowledged(gate.by_name)
     if gate.unreadable is not None:
         problems.append(gate.unreadable)
     elif not problems:
@@ -286,20 +287,25 @@ class _Gate:
                 if problem := latest_problem(self.proposal.project, declared, node):
                     yield problem
 
-    def read_by_name(self) -> Iterator[DefinitionError]:
+    @cached_property
+    def by_name(self) -> list[DefinitionError]:
         """The served views above which something is read that dbt does not know of."""
+        found = []
         for declared in self._served():
             definition = self.proposal.definitions.definitions.get(declared.view.id)
             for node, name in read_by_name(definition.nodes) if definition else ():
-                yield DefinitionError(
-                    f"{declared.path}: {declared.view.id}: `{node}` reads {name} by its name, so that no change of it "
-                    "could be judged",
-                    "read it by ref() or source(): a table that others make is a source",
+                found.append(
+                    DefinitionError(
+                        f"{declared.path}: {declared.view.id}: `{node}` reads {name} by its name, so that no change of "
+                        "it could be judged",
+                        "read it by ref() or source(): a table that others make is a source",
+                    )
                 )
+        return found
 
     def unjudged(self) -> list[DefinitionError]:
         """All that hides whether a served value changes."""
-        return [*self.read_by_name(), *self.proposal.skew.warnings]
+        return [*self.by_name, *self.proposal.skew.warnings]
 
     def unacknowledged(self, found: Iterable[DefinitionError]) -> list[DefinitionError]:
         told = {one.what for one in self.registry.acknowledged}
@@ -308,7 +314,7 @@ class _Gate:
     def acknowledged_unjudged(self) -> Iterator[Unjudged]:
         """What is served although something above it is read by its name."""
         reasons = {one.what: one.reason for one in self.registry.acknowledged}
-        for problem in self.read_by_name():
+        for problem in self.by_name:
             if (what := _what(problem)) in reasons:
                 view = self.registry.views[what.partition(":")[0]]
                 features = tuple(f"{view.id}.{feature.name}" for feature in view.features)

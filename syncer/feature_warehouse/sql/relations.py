@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
@@ -20,24 +21,26 @@ def read_by_name(nodes: Mapping[str, Node]) -> Iterator[tuple[str, str]]:
     known = {lower(name) for name in nodes}
     for name, node in nodes.items():
         texts = [text for text in (node.sql, node.incremental) if text]
-        yield from dict.fromkeys((name, relation) for text in texts for relation in _foreign(text, known))
+        foreign = (table for text in texts for table in _tables(text) if table.removeprefix("ref.") not in known)
+        yield from dict.fromkeys((name, table) for table in foreign)
 
 
-def _foreign(text: str, known: set[str]) -> Iterator[str]:
+@lru_cache(maxsize=4096)
+def _tables(text: str) -> tuple[str, ...]:
+    """The tables of a text that no CTE is, each once; models that many views read are parsed once."""
     try:
         trees = Warehouse().parser().parse(tokens_of(text), text)
     except (Unclear, SqlglotError, RecursionError):
-        return
+        return ()
+    found = []
     for tree in trees:
         for table in tree.find_all(exp.Table) if tree is not None else ():
             parts = [lower(part.name) for part in table.parts]
             if not isinstance(table.this, exp.Identifier):
                 continue  # a table function; read_parquet and its like are judged by their words
-            if len(parts) == 1 and parts[0] in _visible(table):
-                continue
-            full = ".".join(parts)
-            if full.removeprefix("ref.") not in known:
-                yield full
+            if len(parts) > 1 or parts[0] not in _visible(table):
+                found.append(".".join(parts))
+    return tuple(dict.fromkeys(found))
 
 
 def _visible(table: exp.Expr) -> set[str]:
