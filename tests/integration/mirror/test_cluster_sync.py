@@ -11,7 +11,7 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from feature_warehouse.errors import StoreError, StoreNotReadyError, StoreRefusedError
+from feature_warehouse.errors import StoreNotReadyError, StoreRefusedError
 from feature_warehouse.mirror import lease, sync
 from feature_warehouse.store.store import Store
 from tests.integration.mirror.test_faults import scenario
@@ -101,20 +101,7 @@ def test_a_run_that_was_stopped_wakes_up_after_another_one_and_writes_nothing(sh
 
 
 def test_several_runs_at_once(runs: Runs) -> None:
-    refused: list[StoreError] = []
-
-    def run() -> None:
-        try:
-            runs.sync(remember=False)
-        except StoreError as error:
-            refused.append(error)
-
-    threads = [threading.Thread(target=run) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(refused) < 3
+    runs.sync_at_once(3)
     runs.assert_exact()
 
 

@@ -536,22 +536,9 @@ def test_a_file_size_limit_stops_a_run_before_it_writes(runs: Runs) -> None:
     runs.assert_exact()
 
 
-def test_two_runs_at_once(runs: Runs) -> None:
+def test_several_runs_at_once(runs: Runs) -> None:
     """One of them may be refused; none of them may do harm."""
     for number in range(3):
         runs.change(10 + number)
-        refused: list[StoreError] = []
-
-        def run(refused: list[StoreError] = refused) -> None:
-            try:
-                runs.sync(remember=False)
-            except StoreError as error:
-                refused.append(error)
-
-        threads = [threading.Thread(target=run) for _ in range(3)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert len(refused) < 3
+        runs.sync_at_once(3)
         runs.assert_exact()
