@@ -9,19 +9,15 @@ from datetime import timedelta
 import pytest
 
 from feature_warehouse.gate.skew import Skew, Surroundings, find_skew
-from feature_warehouse.project.declarations import DeclaredView
 from feature_warehouse.project.definition import Definition, ProjectDefinitions
 from feature_warehouse.registry.feature import (
-    Entity,
-    Feature,
-    FeatureView,
-    JoinKey,
     Retention,
     parse_period,
     period_text,
 )
 from feature_warehouse.sql.changes import View
 from feature_warehouse.sql.nodes import Node
+from tests.support.declared import declared_spending
 
 UTC = "UTC"
 ORDERS = Node(columns={"customer": "varchar", "at": "timestamptz", "local": "timestamp", "eur": "double"}, closed=True)
@@ -43,20 +39,7 @@ def found(
     nodes: Mapping[str, Node] = NODES,
 ) -> Skew:
     sql = f"select customer, at as event_at, {expression} as f from ref.stg_orders {where}"
-    declared = DeclaredView(
-        view=FeatureView(
-            name="spending",
-            version=1,
-            entity=Entity("customer", (JoinKey("customer", "varchar"),)),
-            features=(Feature("f", "double"),),
-        ),
-        path="models/spending.yml",
-        unique_id="model.shop.spending.v1",
-        relation="spending_v1",
-        latest_unique_id=None,
-        latest_relation=None,
-        lookbacks={"f": None if lookback == "unbounded" else parse_period(lookback)} if lookback else {},
-    )
+    lookbacks = {"f": None if lookback == "unbounded" else parse_period(lookback)} if lookback else {}
     view = View(node="spending_v1", join_keys={"customer": ""}, event_timestamp="event_at", features={"f": ""})
     definition = Definition(view=view, nodes={**nodes, "spending_v1": Node(sql=sql, reads=("stg_orders",))})
     kept = {
@@ -64,7 +47,11 @@ def found(
         for name, one in (retentions or {}).items()
     }
     definitions = ProjectDefinitions(definitions={"spending.v1": definition}, problems={})
-    return find_skew(definitions, {"spending.v1": declared}, Surroundings(retentions=kept, session_zone=zone))
+    return find_skew(
+        definitions,
+        {"spending.v1": declared_spending(lookbacks=lookbacks)},
+        Surroundings(retentions=kept, session_zone=zone),
+    )
 
 
 def problems(*arguments: object, **more: object) -> list[str]:

@@ -5,27 +5,13 @@ from __future__ import annotations
 import pytest
 
 from feature_warehouse.gate.syntax import without_syntax_errors
-from feature_warehouse.project.declarations import DeclaredView
 from feature_warehouse.project.definition import Definition, ProjectDefinitions
-from feature_warehouse.registry.feature import Entity, Feature, FeatureView, JoinKey
 from feature_warehouse.sql.changes import View
 from feature_warehouse.sql.nodes import Node
+from tests.support.declared import declared_spending
 
 
 def problems(staging: str) -> list[str]:
-    declared = DeclaredView(
-        view=FeatureView(
-            name="spending",
-            version=1,
-            entity=Entity("customer", (JoinKey("customer", "varchar"),)),
-            features=(Feature("f", "double"),),
-        ),
-        path="models/spending.yml",
-        unique_id="model.shop.spending.v1",
-        relation="spending_v1",
-        latest_unique_id=None,
-        latest_relation=None,
-    )
     view = View(node="spending_v1", join_keys={"customer": ""}, event_timestamp="day", features={"f": ""})
     nodes = {
         "spending_v1": Node(sql="select customer, day, f from ref.stg_orders", reads=("stg_orders",)),
@@ -34,7 +20,7 @@ def problems(staging: str) -> list[str]:
     }
     project = ProjectDefinitions(definitions={"spending.v1": Definition(view=view, nodes=nodes)}, problems={})
     files = {"stg_orders": "models/stg_orders.sql"}
-    found = without_syntax_errors(project, {"spending.v1": declared}, files)
+    found = without_syntax_errors(project, {"spending.v1": declared_spending()}, files)
     assert found.definitions.keys() | found.problems.keys() == {"spending.v1"}
     return [problem.message for problem in found.problems.values()]
 
