@@ -212,23 +212,11 @@ def _clauses(query: exp.Select, qualified: bool, by_position: bool) -> Clauses:
             number += 1
             key = f"{relation} ({number})"
         joins[key] = (" ".join(kind) or "inner", on, on_meant)
-    group = query.args.get("group")
-    keys = list(group.expressions) if group else []
     columns = {}
     for number, item in enumerate(query.expressions):
         value = item.this if isinstance(item, exp.Alias) else item
         name = f"column {number + 1}" if by_position else lower(item.alias_or_name) or written(value)
         columns["*" if value.find(exp.Star) is value else name] = (_meaning(written(value), qualified), value)
-    by_name = {name: value for name, (_, value) in columns.items()}
-    listed = [value for _, value in columns.values()]
-    keys = [
-        listed[int(key.name) - 1]
-        if isinstance(key, exp.Literal) and key.is_int and 0 < int(key.name) <= len(listed)
-        else by_name.get(lower(key.name), key)
-        if isinstance(key, exp.Column) and not key.table
-        else key
-        for key in keys
-    ]
     limit = [said(query.args[one]).removeprefix("limit ") for one in ("limit", "offset") if query.args.get(one)]
     distinct = query.args.get("distinct")
     return Clauses(
@@ -237,12 +225,27 @@ def _clauses(query: exp.Select, qualified: bool, by_position: bool) -> Clauses:
         qualify=meant(conditions(part("qualify"))),
         joins=joins,
         reads=tuple(sorted(reads)),
-        keys={_meaning(written(key), qualified): key for key in keys},
+        keys={_meaning(written(key), qualified): key for key in _group_keys(query, columns)},
         columns=columns,
         distinct=said(distinct) if distinct is not None else "",
         limit=" ".join(limit),
         order=said(query.args["order"]) if query.args.get("order") else "",
     )
+
+
+def _group_keys(query: exp.Select, columns: Mapping[str, tuple[str, exp.Expr]]) -> list[exp.Expr]:
+    """What GROUP BY names, where it gives a column's number or its alias the column's own value."""
+    group = query.args.get("group")
+    by_name = {name: value for name, (_, value) in columns.items()}
+    listed = list(by_name.values())
+    return [
+        listed[int(key.name) - 1]
+        if isinstance(key, exp.Literal) and key.is_int and 0 < int(key.name) <= len(listed)
+        else by_name.get(lower(key.name), key)
+        if isinstance(key, exp.Column) and not key.table
+        else key
+        for key in (group.expressions if group else ())
+    ]
 
 
 def names_read(text: str, wanted: frozenset[str]) -> frozenset[str]:
