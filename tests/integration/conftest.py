@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
@@ -15,6 +15,9 @@ from tests.support import feast as peer
 from tests.support import shop as shops
 from tests.support.demo import Demo
 from tests.support.shop import Shop
+
+if TYPE_CHECKING:
+    from tests.support.postgres import Database, Postgres
 
 
 @pytest.fixture(scope="session")
@@ -52,3 +55,23 @@ def feast() -> Iterator[peer.Feast]:
         pytest.skip(missing)
     with peer.Feast() as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def postgres(free_port: Callable[[], int]) -> Iterator[Postgres]:
+    """The run's own PostgreSQL, started when the first test wants one."""
+    from tests.support import postgres as servers  # with its driver, which other tests do without
+
+    if servers.find_programs() is None:
+        missing = "without postgres: `apt-get install postgresql` brings one, as does any that is on PATH"
+        if "postgres" in os.environ.get("REQUIRED", "").split():
+            pytest.fail(missing, pytrace=False)
+        pytest.skip(missing)
+    with servers.Postgres(free_port()) as server:
+        yield server
+
+
+@pytest.fixture
+def database(postgres: Postgres) -> Database:
+    """An empty database in PostgreSQL."""
+    return postgres.create_database()
