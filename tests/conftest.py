@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 
 from feature_warehouse.errors import StoreError
 from feature_warehouse.store.embedded import HOST, EmbeddedServer, find_server
+from tests.support.wanted import counted, refuse_unknown
 
 # What the shell of a user of dbt and git has set would steer what is tested.
 for _name in [name for name in os.environ if name.startswith(("DBT_", "GIT_", "SYNCER_"))]:
@@ -71,14 +72,19 @@ def redis_url(redis_server: EmbeddedServer) -> str:
     return redis_server.url
 
 
+def pytest_configure() -> None:
+    refuse_unknown()
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Shows which server it was, and what tests measured, as ``record_property("figure", ...)``: a worker beside others
-    has no terminal.
+    """Shows which server it was, what was skipped, and what tests measured, as ``record_property("figure", ...)``: a
+    worker beside others has no terminal.
     """
     with contextlib.suppress(StoreError):  # unit tests need none
         server = find_server()
         said = subprocess.run([server, "--version"], capture_output=True, text=True).stdout
         terminalreporter.write_line(f"{said.partition(' sha=')[0]}: {server}")
+    terminalreporter.write_line(counted([report.longrepr[2] for report in terminalreporter.stats.get("skipped", [])]))
     reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
     figures = [text for report in reports for name, text in report.user_properties if name == "figure"]
     if figures:

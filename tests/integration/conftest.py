@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from tests.support import feast as peer
 from tests.support import shop as shops
 from tests.support.demo import Demo
 from tests.support.shop import Shop
+from tests.support.wanted import want
 
 if TYPE_CHECKING:
     from tests.support.postgres import Database, Postgres
@@ -48,11 +48,7 @@ def server(shop: Shop) -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def feast() -> Iterator[peer.Feast]:
     """Feast in its own environment. `make test` sets that up; pytest by hand, without it, says what is skipped."""
-    if not peer.PYTHON.exists():
-        missing = "Feast is not installed here; `make .venv-feast/requirements.stamp` does that"
-        if os.environ.get("FEAST") == "required":
-            pytest.fail(missing)
-        pytest.skip(missing)
+    want("feast", found=peer.PYTHON.exists())
     with peer.Feast() as made:
         yield made
 
@@ -62,11 +58,7 @@ def postgres(free_port: Callable[[], int]) -> Iterator[Postgres]:
     """The run's own PostgreSQL, started when the first test wants one."""
     from tests.support import postgres as servers  # with its driver, which other tests do without
 
-    if servers.find_programs() is None:
-        missing = "without postgres: `apt-get install postgresql` brings one, as does any that is on PATH"
-        if "postgres" in os.environ.get("REQUIRED", "").split():
-            pytest.fail(missing, pytrace=False)
-        pytest.skip(missing)
+    want("postgres", found=servers.find_programs() is not None)
     with servers.Postgres(free_port()) as server:
         yield server
 

@@ -22,16 +22,16 @@ from feature_warehouse.wire.decode import microseconds, proto_text
 from tests.support.facts import service, view
 from tests.support.projects import ROOT
 from tests.support.served import NAMESPACE, Served
+from tests.support.wanted import want
 
 FOLDER = ROOT / "examples" / "node"
 
-pytestmark = [
-    pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is not installed here"),
-    pytest.mark.skipif(
-        not (FOLDER / "node_modules" / "protobufjs").exists(),
-        reason="the packages of examples/node are not installed here; `npm install` in that folder does that",
-    ),
-]
+
+@pytest.fixture(scope="module", autouse=True)
+def _node() -> None:
+    installed = (FOLDER / "node_modules" / "protobufjs").exists()
+    want("node", found=installed and shutil.which("node") is not None)
+
 
 PLACE = Entity("place", (JoinKey("name", "varchar"), JoinKey("number", "bigint")))
 

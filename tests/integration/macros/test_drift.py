@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import random
 import subprocess
 from collections import Counter
@@ -25,6 +24,7 @@ from tests.support import drifting as drifts
 from tests.support import feast as peer
 from tests.support.pages import Page
 from tests.support.projects import ROOT, Project
+from tests.support.wanted import want
 
 #: The features of the view: name -> type
 FEATURES = {
@@ -444,10 +444,7 @@ def evidently(pairs: list[tuple[list[int], list[int]]]) -> list[float]:
 
 def test_psi_is_that_of_evidently(warehouse: Warehouse) -> None:
     """Of the same bins, to 1e-9; but for its own rule where a bin is empty and another one holds 0.01 % or less."""
-    if not peer.PYTHON.exists():
-        if os.environ.get("FEAST") == "required":
-            pytest.fail("there is no .venv-feast")
-        pytest.skip("Evidently is not installed here; `make .venv-feast/requirements.stamp` does that")
+    want("feast", found=peer.PYTHON.exists())
     pairs, ours = [], []
     for seed in range(5):
         warehouse.fill(random_rows(random.Random(seed), 400))

