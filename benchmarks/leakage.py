@@ -36,7 +36,7 @@ NUMBERS = ("bigint", "double", "boolean")
 
 def main() -> None:
     read = read_project()
-    with duckdb.connect(str(read.project.database), read_only=True) as connection:
+    with duckdb.connect(read.project.output.path, read_only=True) as connection:
         connection.execute("set TimeZone = 'UTC'")
         for header, rows in tables(connection, read.declarations):
             print("\n|", " | ".join(header), "|\n|" + "---|" * len(header))

@@ -37,7 +37,8 @@ from benchmarks.users import FEATURES, NAMESPACE, PATIENCE, Done, build, free_po
 from feature_warehouse import FeatureClient
 from feature_warehouse.registry.document import from_json
 from feature_warehouse.store.embedded import HOST, EmbeddedServer
-from feature_warehouse.wire.encode import Encoder, select_list
+from feature_warehouse.warehouse.duckdb import DIALECT
+from feature_warehouse.wire.encode import Encoder, served_columns
 from tests.support.projects import Project
 
 SIZES = (1_000_000, 5_000_000, 10_000_000)
@@ -163,7 +164,9 @@ def _raw(client: redis.Redis, project: Project, rows: int) -> Cost:
     encoder = Encoder("raw", view)
     with duckdb.connect(str(project.database), read_only=True) as connection:
         connection.execute("set TimeZone = 'UTC'")
-        batches = connection.sql(f"select {select_list(view)} from latest_users_v1").to_arrow_reader(20_480)
+        batches = connection.sql(
+            f"select {DIALECT.select_list(served_columns(view))} from latest_users_v1"
+        ).to_arrow_reader(20_480)
         buffers = [encoder.encode(batch).commands() for batch in batches]
     client.flushall()
     before = _cpu_of_redis(client)

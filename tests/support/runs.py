@@ -29,6 +29,7 @@ from feature_warehouse.mirror.terms import Terms
 from feature_warehouse.mirror.verify import ViewVerified, verify
 from feature_warehouse.project.declarations import read_declarations
 from feature_warehouse.project.manifest import load_manifest
+from feature_warehouse.project.profile import Output
 from feature_warehouse.registry.document import load_registry
 from feature_warehouse.store.layout import PLACES
 from feature_warehouse.store.session import Session
@@ -60,7 +61,7 @@ class Runs:
         return Wanted(
             registry=self.registry,
             declared=self.declared,
-            database=self.folder / "shop.duckdb",
+            output=Output(adapter="duckdb", path=str(self.folder / "shop.duckdb"), catalog="shop", schema="main"),
             target="dev",
             namespace=NAMESPACE,
             remember=self.folder / ".syncer" if remember else None,

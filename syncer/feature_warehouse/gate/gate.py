@@ -176,7 +176,7 @@ def prove_by_data(proposal: Proposal, checked: Checked) -> list[Proof]:
     if not checked.other_sql:
         return []
     project = proposal.project
-    with open_warehouse(project.database, project.settings) as warehouse:
+    with open_warehouse(project.output) as warehouse:
         warehouse.stand_at(project.clock() or datetime.now(timezone.utc))
         relations = proposal.definitions.relations
         return [prove(warehouse, id_, was, new, relations) for id_, (was, new) in checked.other_sql.items()]

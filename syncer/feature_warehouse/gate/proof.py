@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from feature_warehouse.errors import WarehouseError
 from feature_warehouse.project.definition import SNAPSHOT, Definition, reference
-from feature_warehouse.warehouse.duckdb import Warehouse
+from feature_warehouse.warehouse.duckdb import DuckDB
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Proof:
         return not (self.gone or self.new or any(different.rows for different in self.features))
 
 
-def prove(warehouse: Warehouse, view: str, was: Definition, now: Definition, relations: Mapping[str, str]) -> Proof:
+def prove(warehouse: DuckDB, view: str, was: Definition, now: Definition, relations: Mapping[str, str]) -> Proof:
     """Of the features that both have, of one type. ``relations``: where sources, seeds and snapshots are, by node name.
 
     Raises WarehouseError when one of the two cannot be computed.

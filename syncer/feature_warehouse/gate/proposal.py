@@ -73,5 +73,5 @@ def _loaded(project: Project) -> Proposal:
         declarations=declarations,
         definitions=definitions,
         skew=skew,
-        settings=deciding_settings(project.settings),
+        settings=deciding_settings(project.output.settings),
     )

@@ -16,7 +16,7 @@ from feature_warehouse.mirror.state import StateFolder
 from feature_warehouse.mirror.terms import Terms
 from feature_warehouse.registry.feature import view_id
 from feature_warehouse.store.store import Store
-from feature_warehouse.warehouse.duckdb import Latest
+from feature_warehouse.warehouse.latest import Latest
 from feature_warehouse.warehouse.spool import Spool
 from feature_warehouse.wire.keyspace import split_field
 from feature_warehouse.wire.marker import Marker

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from feature_warehouse.errors import RegistryError, RequestError
 from feature_warehouse.project.declarations import Declarations, DeclaredView
+from feature_warehouse.project.profile import Output
 from feature_warehouse.project.project import Project, ProjectOptions
 from feature_warehouse.project.reading import read_project
 from feature_warehouse.project.running import select_models
 from feature_warehouse.registry.document import Registry, load_registry, register
 from feature_warehouse.registry.feature import FeatureView
-from feature_warehouse.warehouse.duckdb import Warehouse, open_warehouse
+from feature_warehouse.warehouse.opening import open_source
 from feature_warehouse.warehouse.settings import changed_settings, deciding_settings
+from feature_warehouse.warehouse.source import Source
 from feature_warehouse.wire.keyspace import check_namespace
 
 #: The folder of the project that remembers what its syncs left online.
@@ -38,7 +40,7 @@ class Instant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What is to be online in a namespace as of an instant, and the warehouse that it is read from.
+    """What is to be online in a namespace as of an instant, and the output of the profile that it is read from.
 
     declared: where each view is in the warehouse, by view id. select: only these view ids. remember: the folder of
     states. manifest_stamp: of the manifest that the selection was made with.
@@ -46,8 +48,7 @@ class Wanted:
 
     registry: Registry
     declared: Mapping[str, DeclaredView]
-    database: Path
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    output: Output
     target: str
     namespace: str
     instant: Instant
@@ -59,8 +60,8 @@ class Wanted:
     def views(self) -> list[FeatureView]:
         return [view for id_, view in self.registry.views.items() if self.select is None or id_ in self.select]
 
-    def open_warehouse(self, stopped: Callable[[], bool] = lambda: False) -> AbstractContextManager[Warehouse]:
-        return open_warehouse(self.database, self.settings, stopped)
+    def open_source(self, stopped: Callable[[], bool] = lambda: False) -> AbstractContextManager[Source]:
+        return open_source(self.output, stopped)
 
 
 def prepare(
@@ -89,8 +90,7 @@ def prepare(
     return Wanted(
         registry=registry,
         declared=declarations.views,
-        database=project.database,
-        settings=project.settings,
+        output=project.output,
         target=project.target,
         namespace=check_namespace(namespace or project.default_namespace),
         instant=Instant(as_of=given or datetime.now(timezone.utc), clock="fixed" if given else "real"),
@@ -113,7 +113,7 @@ def _accepted_registry(declarations: Declarations, project: Project) -> Registry
         raise RegistryError(
             f"the registry is behind the project: {behind[0]}{more}", "run `syncer register` and commit registry/"
         )
-    others = changed_settings(accepted.settings or {}, deciding_settings(project.settings))
+    others = changed_settings(accepted.settings or {}, deciding_settings(project.output.settings))
     if others and accepted.settings is not None:
         raise RegistryError(
             f"the target '{project.target}' computes by other settings than those registered: {', '.join(others)}",

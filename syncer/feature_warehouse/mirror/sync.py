@@ -49,7 +49,7 @@ from feature_warehouse.mirror.terms import USUAL, Terms
 from feature_warehouse.registry.document import services_ever
 from feature_warehouse.registry.feature import view_id
 from feature_warehouse.store.store import Store
-from feature_warehouse.warehouse.duckdb import Latest
+from feature_warehouse.warehouse.latest import Latest, spool_latest
 from feature_warehouse.warehouse.spool import Spool
 from feature_warehouse.wire.commands import Encoded, Removed, Rows
 from feature_warehouse.wire.encode import Encoder
@@ -194,9 +194,10 @@ def _latest(
     wanted: Wanted, folder: Path, terms: Terms, stopped: Callable[[], bool] = lambda: False
 ) -> dict[str, Latest]:
     """By field, what each of the chosen views should hold online."""
-    with wanted.open_warehouse(stopped) as warehouse:
+    with wanted.open_source(stopped) as source:
         found = [
-            warehouse.spool(
+            spool_latest(
+                source,
                 wanted.declared[view.id],
                 Encoder(wanted.namespace, view),
                 wanted.instant.as_of,

@@ -15,6 +15,7 @@ from feature_warehouse.mirror.preparation import Wanted
 from feature_warehouse.mirror.state import workspace
 from feature_warehouse.registry.feature import view_id
 from feature_warehouse.store.store import Store
+from feature_warehouse.warehouse.latest import spool_latest
 from feature_warehouse.warehouse.spool import Spool
 from feature_warehouse.wire.encode import Encoder
 from feature_warehouse.wire.keyspace import field_name, split_field
@@ -47,12 +48,13 @@ def verify(wanted: Wanted, store: Store) -> Iterator[ViewVerified]:
     markers = read_markers(store, namespace)
     with workspace(None) as folder, Comparison(folder) as comparison:
         found = []
-        with wanted.open_warehouse() as warehouse:
+        with wanted.open_source() as source:
             for view in wanted.views:
                 marker = markers.get(field_name(view.name, view.version))
                 as_of = (marker.as_of if marker else None) or wanted.instant.as_of
                 encoder = Encoder(namespace, view)
-                found.append(warehouse.spool(wanted.declared[view.id], encoder, as_of, folder, allow_empty=True))
+                declared = wanted.declared[view.id]
+                found.append(spool_latest(source, declared, encoder, as_of, folder, allow_empty=True))
         for latest in found:
             entity = latest.view.entity.name
             yield _compare(store, namespace, entity, latest.field, latest.spool, folder, comparison)

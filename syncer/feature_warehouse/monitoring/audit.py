@@ -26,7 +26,7 @@ from feature_warehouse.registry.types import INTEGER_RANGES, feature_type
 from feature_warehouse.store.store import Store
 from feature_warehouse.training.request import Request, request_of
 from feature_warehouse.training.spine import quoted
-from feature_warehouse.warehouse.duckdb import Warehouse, open_warehouse
+from feature_warehouse.warehouse.duckdb import DuckDB, open_warehouse
 from feature_warehouse.wire.decode import instant
 from feature_warehouse.wire.keyspace import served_key
 
@@ -35,7 +35,16 @@ SERVED, AUDIT = "feature_warehouse_served", "feature_warehouse_audit"
 
 _APART = "\n-- and at the instants mirrored\n"
 
-_LOG = pa.schema([(name, pa.string()) for name in ("service", "id", "served_at", "given", "features", "views")])
+_SERVED_COLUMNS = {
+    "service": "varchar",
+    "id": "varchar",
+    "served_at": "timestamptz",
+    "given": "varchar",
+    "features": "varchar",
+    "views": "varchar",
+}
+
+_LOG = pa.schema([(name, pa.string()) for name in _SERVED_COLUMNS])
 
 _SCHEMA = pa.schema(
     [("service", pa.string()), ("feature", pa.string())]
@@ -119,7 +128,7 @@ def audit_served(
 
 
 def _writable(project: Project) -> Any:
-    return open_warehouse(project.database, project.settings, writable=True)
+    return open_warehouse(project.output, writable=True)
 
 
 def _service(request: Request) -> FeatureService:
@@ -128,7 +137,7 @@ def _service(request: Request) -> FeatureService:
 
 
 def _table(project: Project, name: str) -> str:
-    return f"{quoted(project.schema)}.{name}"
+    return f"{quoted(project.output.schema)}.{name}"
 
 
 # --- drain ------------------------------------------------------------------------------------------------------------
@@ -144,10 +153,7 @@ def _drain(
     table = _table(project, SERVED)
     drained, skipped = 0, list[str]()
     with _writable(project) as warehouse:
-        warehouse.write(
-            f"create table if not exists {table} (service varchar, id varchar, served_at timestamptz, given varchar, "
-            "features varchar, views varchar, primary key (service, id))"
-        )
+        warehouse.create(table, _SERVED_COLUMNS, ("service", "id"))
         for request in requests:
             service = _service(request).id
             last = warehouse.query(
@@ -165,10 +171,8 @@ def _drain(
                 warehouse.add("drained", pa.Table.from_pylist(rows, _LOG))
                 wrong = warehouse.query(f"select id, why from ({_untyped(request)}) where why is not null").read_all()
                 skipped += [_skipped(service, each["id"], each["why"]) for each in wrong.to_pylist()]
-                warehouse.write(
-                    f"insert or ignore into {table} select * exclude (why) "
-                    f"replace (served_at::timestamptz as served_at) from ({_untyped(request)}) where why is null"
-                )
+                listed = ", ".join(f"{name}::{type_} as {name}" for name, type_ in _SERVED_COLUMNS.items())
+                warehouse.append(table, f"select {listed} from ({_untyped(request)}) where why is null")
                 drained += len(rows) - wrong.num_rows
         newest = warehouse.query(f"select service, epoch_us(max(served_at)) from {table} group by all").read_all()
         logged = {service: instant(at) for service, at in zip(*newest.to_pydict().values(), strict=True)}
@@ -247,7 +251,7 @@ def _compiled(request: Request) -> tuple[str, str]:
 
 
 def _compared(
-    warehouse: Warehouse, request: Request, since: datetime | None, expected: str, mirrored: str
+    warehouse: DuckDB, request: Request, since: datetime | None, expected: str, mirrored: str
 ) -> Iterator[FeatureAudit]:
     service, table = _service(request), _table(request.project, SERVED)
     given = [_cast("given", name, type_) + f" as {quoted(name)}" for name, type_ in _given(request).items()]
@@ -263,7 +267,7 @@ def _compared(
         yield _summary(warehouse, service.id, feature, type_, values)
 
 
-def _temporary(warehouse: Warehouse, name: str, sql: str) -> None:
+def _temporary(warehouse: DuckDB, name: str, sql: str) -> None:
     warehouse.run(f"create or replace temp table {name} as {sql}")
 
 
@@ -301,7 +305,7 @@ def _verdict_columns(feature: str, type_: str, request: Request, views: Sequence
     )
 
 
-def _summary(warehouse: Warehouse, service: str, feature: str, type_: str, values: str) -> FeatureAudit:
+def _summary(warehouse: DuckDB, service: str, feature: str, type_: str, values: str) -> FeatureAudit:
     name = quoted(feature)
     judged = (
         f"select id, value, e.{name} as expected, m.{name} as mirrored, "

@@ -18,7 +18,7 @@ from feature_warehouse.project.catalog import read_consumers
 from feature_warehouse.project.manifest import in_order
 from feature_warehouse.project.running import select_models
 from feature_warehouse.registry.feature import STALE_FACTOR
-from feature_warehouse.warehouse.duckdb import Warehouse
+from feature_warehouse.warehouse.duckdb import DuckDB
 
 PERIODS = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(weeks=1)}
 
@@ -174,7 +174,7 @@ def find_consumers(manifest: Mapping[str, Any]) -> dict[tuple[str, str, str], tu
 def read_drift(
     profiles: Iterable[Profile],
     consumers: Mapping[tuple[str, str, str], tuple[Consumer, ...]],
-    warehouse: Warehouse,
+    warehouse: DuckDB,
 ) -> tuple[FeatureDrift, ...]:
     """Every feature in the newest period of each profile, in their order. Raises WarehouseError."""
     return tuple(

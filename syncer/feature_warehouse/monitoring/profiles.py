@@ -12,7 +12,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from feature_warehouse.errors import WarehouseError
-from feature_warehouse.warehouse.duckdb import Warehouse
+from feature_warehouse.warehouse.duckdb import DuckDB
 
 #: How many of the newest periods are read.
 PERIODS = 60
@@ -66,7 +66,7 @@ class Profile:
         return self.periods[-1]
 
 
-def read_profiles(warehouse: Warehouse, tables: Iterable[tuple[str, str]]) -> tuple[list[Profile], list[str]]:
+def read_profiles(warehouse: DuckDB, tables: Iterable[tuple[str, str]]) -> tuple[list[Profile], list[str]]:
     """The profiles in (profile table, reference table), and a sentence for each table that cannot be read."""
     found: list[Profile] = []
     trouble: list[str] = []
@@ -78,7 +78,7 @@ def read_profiles(warehouse: Warehouse, tables: Iterable[tuple[str, str]]) -> tu
     return found, trouble
 
 
-def _read(warehouse: Warehouse, profile: str, reference: str) -> Iterable[Profile]:
+def _read(warehouse: DuckDB, profile: str, reference: str) -> Iterable[Profile]:
     bins: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for row in _rows(warehouse, _REFERENCE.format(reference=reference), f"the drift reference {reference}"):
         bins.setdefault((row["source"], row["feature"], row["reference_id"]), []).append(row)
@@ -108,7 +108,7 @@ order by source, feature, profile.period_start
 """
 
 
-def _rows(warehouse: Warehouse, sql: str, of: str) -> list[dict[str, Any]]:
+def _rows(warehouse: DuckDB, sql: str, of: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = warehouse.query(sql, of).read_all().to_pylist()
     return rows
 

@@ -12,7 +12,9 @@ from feature_warehouse.project.declarations import Declarations
 from feature_warehouse.project.project import Project, ProjectOptions
 from feature_warehouse.project.reading import read_project
 from feature_warehouse.registry.document import Registry, load_registry
-from feature_warehouse.warehouse.duckdb import Warehouse, open_warehouse
+from feature_warehouse.warehouse.duckdb import DuckDB, open_warehouse
+from feature_warehouse.warehouse.opening import open_source
+from feature_warehouse.warehouse.source import Source
 from feature_warehouse.wire.keyspace import check_namespace
 
 
@@ -31,9 +33,13 @@ class Scope:
         """Raises RegistryError when it cannot be read."""
         return load_registry(self.project.registry_path, self.project.name)
 
-    def open_warehouse(self, patience: float | None = None) -> AbstractContextManager[Warehouse]:
+    def open_source(self, patience: float | None = None) -> AbstractContextManager[Source]:
         """``patience``: seconds to wait while another process holds the file; None: as long as a sync does."""
-        return open_warehouse(self.project.database, self.project.settings, patience=patience)
+        return open_source(self.project.output, patience=patience)
+
+    def open_warehouse(self, patience: float | None = None) -> AbstractContextManager[DuckDB]:
+        """``patience``: seconds to wait while another process holds the file; None: as long as a sync does."""
+        return open_warehouse(self.project.output, patience=patience)
 
 
 def read_scope(options: ProjectOptions, *, namespace: str | None = None, as_of: datetime | None = None) -> Scope:

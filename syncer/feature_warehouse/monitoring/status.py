@@ -19,7 +19,7 @@ from feature_warehouse.project.declarations import DeclaredView
 from feature_warehouse.project.run_results import read_runs
 from feature_warehouse.registry.document import Registry
 from feature_warehouse.store.store import Store
-from feature_warehouse.warehouse.duckdb import Warehouse
+from feature_warehouse.warehouse.source import Source
 from feature_warehouse.wire.cost import Memory, Size, ViewCost, costs
 from feature_warehouse.wire.keyspace import field_name
 from feature_warehouse.wire.marker import Marker
@@ -60,7 +60,7 @@ def status(scope: Scope, store: Store) -> Status:
     Raises NamespaceError when the namespace belongs to another project or target, and RegistryError.
     """
     registry, declared, as_of = scope.registry(), scope.declarations.views, scope.as_of
-    offline, offline_unknown = _offline(declared, scope.open_warehouse(PATIENCE), as_of)
+    offline, offline_unknown = _offline(declared, scope.open_source(PATIENCE), as_of)
     markers, memory, online_unknown = _online(store, scope.namespace, registry.project, scope.project.target)
     runs, real_now = read_runs(scope.project.runs_path), datetime.now(timezone.utc)
     views = tuple(
@@ -90,16 +90,16 @@ def status(scope: Scope, store: Store) -> Status:
 
 
 def _offline(
-    declared: Mapping[str, DeclaredView], open_warehouse: AbstractContextManager[Warehouse], as_of: datetime
+    declared: Mapping[str, DeclaredView], open_source: AbstractContextManager[Source], as_of: datetime
 ) -> tuple[dict[str, Offline], SyncerError | None]:
     """The warehouse's half of each view that can be read; and the first error of those that cannot."""
     found: dict[str, Offline] = {}
     unknown: SyncerError | None = None
     try:
-        with open_warehouse as warehouse:
+        with open_source as source:
             for id_, each in declared.items():
                 try:
-                    found[id_] = Offline(newest_available_at=warehouse.newest_available_at(each, as_of))
+                    found[id_] = Offline(newest_available_at=source.newest_available_at(each, as_of))
                 except WarehouseError as error:
                     unknown = unknown or error
     except WarehouseError as error:

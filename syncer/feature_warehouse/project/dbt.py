@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from feature_warehouse.errors import ProjectError
-from feature_warehouse.project.profile import Target
+from feature_warehouse.project.profile import Output, Target
 
 if TYPE_CHECKING:
     from feature_warehouse.project.project import Project
@@ -66,10 +66,13 @@ def read_target(folder: Path, profiles_folder: Path, target: str | None) -> Targ
         target_path=project.target_path,
         model_paths=tuple(project.model_paths),
         macro_paths=tuple(project.macro_paths),
-        path=credentials.path,
-        catalog=credentials.database,
-        schema=credentials.schema,
-        settings=dict(credentials.settings or {}),
+        output=Output(
+            adapter=credentials.type,
+            catalog=credentials.database,
+            schema=credentials.schema,
+            path=credentials.path,
+            settings=dict(credentials.settings or {}),
+        ),
         variables=project.vars.vars,
     )
 

@@ -17,6 +17,17 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """An output of a profile: which warehouse, and how it is reached; values as in dbt's own objects."""
+
+    adapter: str  # dbt's name of it: duckdb
+    catalog: str
+    schema: str
+    path: str = ""  # of a DuckDB file; a relative one is relative to the current folder, as for dbt
+    settings: dict[str, Any] = field(default_factory=dict)  # of every connection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """One target of a dbt project, as far as reading its warehouse goes; values as in dbt's own objects."""
 
@@ -25,10 +36,7 @@ class Target:
     target_path: str
     model_paths: tuple[str, ...]
     macro_paths: tuple[str, ...]
-    path: str  # of the DuckDB file
-    catalog: str
-    schema: str
-    settings: dict[str, Any] = field(default_factory=dict)
+    output: Output
     variables: dict[str, Any] = field(default_factory=dict)
 
 
@@ -82,10 +90,13 @@ def _target(project: Mapping[str, Any], name: str, output: Mapping[str, Any]) ->
         target_path=os.environ.get("DBT_TARGET_PATH") or _text(project.get("target-path", "target")),
         model_paths=_texts(project.get("model-paths", ["models"])),
         macro_paths=_texts(project.get("macro-paths", ["macros"])),
-        path=path,
-        catalog=catalog,
-        schema=_text(output.get("schema", "main")),
-        settings={_text(key): _value(value) for key, value in output.get("settings", {}).items()},
+        output=Output(
+            adapter="duckdb",
+            catalog=catalog,
+            schema=_text(output.get("schema", "main")),
+            path=path,
+            settings={_text(key): _value(value) for key, value in output.get("settings", {}).items()},
+        ),
         variables=_mapping(project.get("vars", {})),
     )
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from feature_warehouse.errors import ProjectError, RequestError
 from feature_warehouse.project.dbt import read_target
-from feature_warehouse.project.profile import plain_target
+from feature_warehouse.project.profile import Output, plain_target
 from feature_warehouse.registry.feature import parse_instant
 
 
@@ -50,10 +50,7 @@ class Project:
     profiles_folder: Path
     manifest_path: Path
     source_paths: tuple[Path, ...]  # folders whose files the manifest is made from
-    database: Path  # the DuckDB file; relative paths are relative to the current folder, as for dbt
-    catalog: str
-    schema: str
-    settings: dict[str, Any] = field(default_factory=dict)  # of every connection
+    output: Output
     variables: dict[str, Any] = field(default_factory=dict)  # of dbt_project.yml, the project's own block first
 
     @property
@@ -68,7 +65,7 @@ class Project:
     @property
     def session_zone(self) -> str | None:
         """The time zone of dbt's connections; None where the profile leaves it to the machine."""
-        return next((str(zone) for name, zone in self.settings.items() if name.lower() == "timezone"), None)
+        return next((str(zone) for name, zone in self.output.settings.items() if name.lower() == "timezone"), None)
 
     def manifest_stamp(self) -> object:
         """Something else once the manifest has been written anew."""
@@ -127,10 +124,7 @@ def load_project(options: ProjectOptions = ANYWHERE) -> Project:
         profiles_folder=profiles_folder,
         manifest_path=folder / found.target_path / "manifest.json",
         source_paths=tuple(folder / path for path in [*found.model_paths, *found.macro_paths]),
-        database=Path(found.path),
-        catalog=found.catalog,
-        schema=found.schema,
-        settings=found.settings,
+        output=found.output,
         variables={**found.variables, **own},
     )
 

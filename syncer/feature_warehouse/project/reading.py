@@ -24,5 +24,5 @@ def read_project(options: ProjectOptions = ANYWHERE) -> DeclaredProject:
     project = load_project(options)
     manifest = load_manifest(project.manifest_path)
     check_fresh(manifest, project.folder, project.source_paths, project.parsed_path)
-    check_target(manifest, project.target, project.catalog, project.schema)
+    check_target(manifest, project.target, project.output.catalog, project.output.schema)
     return DeclaredProject(project=project, manifest=manifest, declarations=read_declarations(manifest))

@@ -23,7 +23,8 @@ from feature_warehouse.registry.feature import FeatureService
 from feature_warehouse.training.formats import FeatureTable
 from feature_warehouse.training.request import Request, load_request
 from feature_warehouse.training.spine import TABLE, Spine, place_spine, quoted, read_spine
-from feature_warehouse.warehouse.duckdb import Warehouse, latest_relation
+from feature_warehouse.warehouse.duckdb import DuckDB
+from feature_warehouse.warehouse.source import latest_relation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +124,7 @@ def _all_entities(request: Request) -> str:
     return " union ".join(found)
 
 
-def _check_unique(warehouse: Warehouse, declared: DeclaredView) -> None:
+def _check_unique(warehouse: DuckDB, declared: DeclaredView) -> None:
     keys = ", ".join(quoted(key.name) for key in declared.view.entity.join_keys)
     repeated = f"select {keys} from {latest_relation(declared)} group by all having count(*) > 1 limit 1"
     for row in warehouse.query(repeated).read_all().to_pylist():

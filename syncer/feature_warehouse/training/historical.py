@@ -36,7 +36,7 @@ from feature_warehouse.training.provenance import (
 )
 from feature_warehouse.training.request import Request, load_request
 from feature_warehouse.training.spine import TABLE, PlacedSpine, Spine, place_spine, read_spine
-from feature_warehouse.warehouse.duckdb import Warehouse
+from feature_warehouse.warehouse.duckdb import DuckDB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +149,7 @@ def _check_histories(request: Request) -> None:
 class _Open:
     """A training set that is being computed, for as long as its warehouse is open."""
 
-    warehouse: Warehouse
+    warehouse: DuckDB
     spine: PlacedSpine
     batches: pa.RecordBatchReader
 

@@ -21,7 +21,7 @@ from feature_warehouse.errors import RequestError
 from feature_warehouse.project.declarations import DeclaredView
 from feature_warehouse.registry.feature import FeatureService
 from feature_warehouse.training.content import ColumnContent, TableContent
-from feature_warehouse.warehouse.duckdb import Warehouse
+from feature_warehouse.warehouse.duckdb import DuckDB
 
 #: Of this file; a reader refuses another one.
 FORMAT = 1
@@ -160,7 +160,7 @@ def service_hash(service: FeatureService) -> str:
 
 
 def history(
-    warehouse: Warehouse,
+    warehouse: DuckDB,
     declared: DeclaredView,
     features: Iterable[str],
     until: str | None,

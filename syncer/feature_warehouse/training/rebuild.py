@@ -27,7 +27,7 @@ from feature_warehouse.training.provenance import (
     read_manifest,
 )
 from feature_warehouse.training.spine import quoted
-from feature_warehouse.warehouse.duckdb import Warehouse
+from feature_warehouse.warehouse.duckdb import DuckDB
 from feature_warehouse.warehouse.spool import BATCH_ROWS
 
 
@@ -102,9 +102,7 @@ def _rows_again(manifest: TrainingSetManifest, path: Path) -> Any:
     return path.parent / source if kind == "file" else source
 
 
-def _different_rows(
-    warehouse: Warehouse, old: Path, new: Path, before: TableContent, now: TableContent
-) -> Iterator[str]:
+def _different_rows(warehouse: DuckDB, old: Path, new: Path, before: TableContent, now: TableContent) -> Iterator[str]:
     """How many rows differ, in which columns, where the old file still is what its manifest says."""
     if _content_of_file(old) != before:
         yield f"{old.name} is no longer what its manifest says, so its rows are not compared"

@@ -14,7 +14,7 @@ from feature_warehouse.project.project import ANYWHERE, Project, ProjectOptions
 from feature_warehouse.project.reading import DeclaredProject, read_project
 from feature_warehouse.registry.feature import FeatureService, FeatureView, ServiceView
 from feature_warehouse.training.spine import outputs
-from feature_warehouse.warehouse.duckdb import Warehouse, open_warehouse
+from feature_warehouse.warehouse.duckdb import DuckDB, open_warehouse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +76,8 @@ class Request:
             found = {}
         return {view: to_text(view, found[view]) if view in found else None for view in views}
 
-    def open_warehouse(self) -> AbstractContextManager[Warehouse]:
-        return open_warehouse(self.project.database, self.project.settings)
+    def open_warehouse(self) -> AbstractContextManager[DuckDB]:
+        return open_warehouse(self.project.output)
 
 
 def load_request(features: str | Sequence[str], options: ProjectOptions = ANYWHERE) -> Request:

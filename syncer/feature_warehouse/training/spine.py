@@ -16,7 +16,7 @@ from feature_warehouse.errors import RequestError
 from feature_warehouse.project.manifest import find_relation
 from feature_warehouse.registry.feature import FeatureService, FeatureView, ServiceView
 from feature_warehouse.registry.types import INTEGER_RANGES, canonical
-from feature_warehouse.warehouse.duckdb import Warehouse
+from feature_warehouse.warehouse.duckdb import DuckDB
 
 #: The table that the rows become, and the column that keeps their order.
 TABLE, POSITION = "entity_rows", "__position"
@@ -43,7 +43,7 @@ class Spine:
 
     kind: Literal["file", "model", "sql", "rows"]
     source: Any
-    rows: Any  # as Warehouse.add takes them
+    rows: Any  # as DuckDB.add takes them
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def read_spine(given: Any, manifest: Mapping[str, Any]) -> Spine:
 
 
 def place_spine(
-    warehouse: Warehouse,
+    warehouse: DuckDB,
     spine: Spine,
     reads: Iterable[ServiceView],
     views: Mapping[str, FeatureView],
@@ -133,7 +133,7 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _has_order(warehouse: Warehouse, spine: Spine) -> bool:
+def _has_order(warehouse: DuckDB, spine: Spine) -> bool:
     """True for frames, files, and SQL that ends in ``order by``; other queries may give their rows in any order."""
     if spine.kind != "sql":
         return spine.kind != "model"

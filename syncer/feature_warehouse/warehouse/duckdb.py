@@ -1,36 +1,28 @@
-"""DuckDB: reading the latest values at one instant and spooling them, encoded, to local disk.
+"""DuckDB: one file, read at one instant, or appended to.
 
-Opens the file read-only, in one transaction, and gives it back at once: DuckDB's lock shuts every other process out,
-and dbt wants to write. What is read is encoded on the way into a local Arrow file (the spool), so that every row is
-known to be servable before the first one is sent, and sending needs no warehouse. With ``ondemand`` one of the two
-modules that import duckdb.
+Opens the file read-only as a rule, in one transaction, and gives it back at once: DuckDB's lock shuts every other
+process out, and dbt wants to write. "Now" is a variable of the session, which every view asks for.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from feature_warehouse.errors import DataError, StoppedError, WarehouseError, WarehouseLockedError
+from feature_warehouse.errors import StoppedError, WarehouseError, WarehouseLockedError
 from feature_warehouse.project.declarations import DeclaredView
-from feature_warehouse.registry.feature import FeatureView
-from feature_warehouse.warehouse.spool import BATCH_BYTES, BATCH_ROWS, SCHEMA, Spool, SpoolWriter
-from feature_warehouse.wire.commands import Encoded
-from feature_warehouse.wire.encode import Encoder, select_list
-from feature_warehouse.wire.keyspace import field_name
+from feature_warehouse.project.profile import Output
+from feature_warehouse.registry.types import canonical
+from feature_warehouse.warehouse.source import Dialect, latest_relation
+from feature_warehouse.warehouse.spool import BATCH_ROWS
 
 #: Seconds to wait for another process to give the DuckDB file back.
 LOCK_SECONDS = 20.0
@@ -40,33 +32,18 @@ LOCK_SECONDS = 20.0
 MEMORY_LIMIT = "256MB"
 THREADS = 2
 
-#: Batches encoded at the same time; numpy and Arrow work without the interpreter's lock.
-_ENCODERS = 2
-
 #: Rows in the smallest batch that DuckDB makes: values may be long, and it counts rows alone.
 _VECTOR = 2_048
-
-#: The column of key hashes among those of a view, under a name that no column has; and how many are looked at together.
-_HASH = "#hash"
-_HASHES = 1 << 22
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 #: What DuckDB says of a file that another process holds, with that process if it can tell.
 _LOCKED = re.compile(r"Could not set lock on file(?:.*held in (.+? \(PID \d+\)))?")
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Latest:
-    """The latest values of one feature view version at one instant, encoded."""
-
-    view: FeatureView
-    field: str
-    spool: Spool
-    newest_available_at: datetime | None  # in UTC; of the whole history, not later than the instant asked for
+DIALECT = Dialect(adapter="duckdb", title="DuckDB")
 
 
-class Warehouse:
+class DuckDB:
     """A connection for as long as its ``with`` block lasts, read-only as a rule; one snapshot of all tables."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, settings: Collection[str] = ()) -> None:
@@ -74,48 +51,35 @@ class Warehouse:
         self._connection = connection
         self._settings = {name.lower() for name in settings}
 
-    def spool(
-        self, declared: DeclaredView, encoder: Encoder, as_of: datetime, folder: Path, allow_empty: bool = False
-    ) -> Latest:
-        """Reads the latest values at ``as_of``, encodes them and writes them into ``folder``.
+    @property
+    def dialect(self) -> Dialect:
+        return DIALECT
 
-        Raises WarehouseError when a relation or column is missing, and DataError when the rows cannot be an exact
-        mirror: none at all (unless ``allow_empty``), two of one key, or values that ``encoder`` refuses.
-        """
-        view = encoder.view
-        with _warehouse_errors(view.id):
-            self._stay_within(folder)
-            self.stand_at(as_of)
-            newest = self.newest_available_at(declared, as_of)
-            with _Hashes(folder / f"{view.id}.hashes") as hashes:
-                batches = hashes.noted(self._latest_values(declared, view))
-                spool = _write(folder / f"{view.id}.arrow", _encoded(batches, encoder))
-            repeated, example = self._repeated_keys(spool) if hashes.repeat() else (0, "")
-        if spool.rows == 0 and not allow_empty:
-            raise DataError(
-                f"the latest-value view of {view.id} is empty at {as_of.isoformat()}",
-                "serving nothing is rarely meant: look at its history, its ttl and the clock (--as-of); "
-                "or give --allow-empty",
-            )
-        if repeated:
-            raise DataError(
-                f"the latest-value view of {view.id} has {repeated:,} of {spool.rows:,} rows "
-                f"whose key another row has too, for instance {example}",
-                f"make {declared.latest_name} with feature_warehouse.latest_values: one row per entity",
-            )
-        return Latest(view=view, field=field_name(view.name, view.version), spool=spool, newest_available_at=newest)
+    def describe(self, relation: str, of: str = "the query") -> dict[str, str]:
+        with _warehouse_errors(of):
+            found = self._connection.execute(f"describe select * from {relation}").fetchall()
+        return {row[0]: canonical(row[1]) for row in found}
 
     def newest_available_at(self, declared: DeclaredView, as_of: datetime) -> datetime | None:
-        """When the newest fact of a history became available, of those that are by ``as_of``; None: there is none.
-
-        Raises WarehouseError.
-        """
         known = declared.view.available_at or declared.view.event_timestamp
         # As a number: DuckDB makes a datetime with a zone only where pytz is installed.
         query = f'select epoch_us(max("{known}")) from {declared.relation} where "{known}" <= $now'
         with _warehouse_errors(declared.view.id):
             ((newest,),) = self._connection.execute(query, {"now": as_of}).fetchall()
         return None if newest is None else _EPOCH + timedelta(microseconds=newest)
+
+    def latest(self, declared: DeclaredView, as_of: datetime) -> str:
+        self.stand_at(as_of)
+        return latest_relation(declared)
+
+    def place(self, rows: Any, name: str) -> dict[str, str]:
+        return {column: canonical(type_) for column, type_ in self.add(name, rows).items()}
+
+    def batches(
+        self, sql: str, types: Mapping[str, str] | None = None, of: str = "the query"
+    ) -> Iterator[pa.RecordBatch]:
+        with _warehouse_errors(of):
+            yield from self._connection.sql(sql).to_arrow_reader(_VECTOR)
 
     def add(self, name: str, rows: Any, types: Mapping[str, str] | None = None) -> dict[str, str]:
         """Makes ``rows`` readable as the table ``name``; returns {column: DuckDB type}.
@@ -168,6 +132,14 @@ class Warehouse:
             finally:
                 self._connection.begin()
 
+    def create(self, table: str, columns: Mapping[str, str], key: Sequence[str]) -> None:
+        listed = [f"{DIALECT.quoted(name)} {type_}" for name, type_ in columns.items()]
+        primary = f"primary key ({', '.join(map(DIALECT.quoted, key))})"
+        self.write(f"create table if not exists {table} ({', '.join([*listed, primary])})")
+
+    def append(self, table: str, rows: str) -> None:
+        self.write(f"insert or ignore into {table} {rows}")
+
     def write(self, statement: str) -> None:
         """Carries out a statement that writes into the file, if it was opened for that. Raises WarehouseError."""
         with _warehouse_errors("the query"):
@@ -183,7 +155,7 @@ class Warehouse:
         """Makes ``instant`` the "now" of every view that asks for it."""
         self._connection.execute("set variable feature_warehouse_now = $now", {"now": instant.isoformat()})
 
-    def _stay_within(self, folder: Path) -> None:
+    def spill_to(self, folder: Path) -> None:
         """Lets a view that sorts or groups all of its rows take to disk what is beyond MEMORY_LIMIT."""
         if not self._settings & {"memory_limit", "max_memory"}:
             self._connection.execute(f"set memory_limit = '{MEMORY_LIMIT}'")
@@ -193,59 +165,23 @@ class Warehouse:
             self._connection.execute("set temp_directory = ?", [str(folder / "spilled")])
             self._settings.add("temp_directory")  # once in use, it stays
 
-    def _latest_values(self, declared: DeclaredView, view: FeatureView) -> Iterable[pa.RecordBatch]:
-        relation = latest_relation(declared)
-        columns = {row[0] for row in self._connection.execute(f"describe {relation}").fetchall()}
-        wanted = [*(key.name for key in view.entity.join_keys), view.event_timestamp, *(f.name for f in view.features)]
-        for column in wanted:
-            if column not in columns:
-                raise WarehouseError(
-                    f"{declared.latest_name} has no column '{column}', which {view.id} serves",
-                    f"run `dbt run --select {view.name}+`",
-                )
-        keys = ", ".join(f'"{key.name}"' for key in view.entity.join_keys)
-        query = f'select {select_list(view)}, hash({keys}) as "{_HASH}" from {relation}'
-        batches: Iterable[pa.RecordBatch] = self._connection.sql(query).to_arrow_reader(_VECTOR)
-        return batches
-
-    def _repeated_keys(self, spool: Spool) -> tuple[int, str]:
-        """How many rows have the key of an earlier one, and one such key."""
-        self._connection.register("spooled", pa.RecordBatchReader.from_batches(SCHEMA, spool.batches()))
-        repeated = "select key, count(*) as n from spooled group by key having n > 1"
-        query = f"select coalesce(sum(n - 1), 0)::bigint, coalesce(min(key), '') from ({repeated})"
-        ((count, example),) = self._connection.execute(query).fetchall()
-        self._connection.unregister("spooled")
-        return count, example.decode(errors="replace")
-
-
-def latest_relation(declared: DeclaredView) -> str:
-    """Where the latest values of a feature view are. Raises WarehouseError when the project has no view of them."""
-    if declared.latest_relation is None:
-        view = declared.view
-        raise WarehouseError(
-            f"{view.id} has no latest-value view",
-            f"create models/{declared.latest_name}.sql with one line: "
-            f"{{{{ feature_warehouse.latest_values(ref('{view.name}', v={view.version})) }}}}",
-        )
-    return declared.latest_relation
-
 
 @contextmanager
 def open_warehouse(
-    database: Path,
-    settings: Mapping[str, Any] | None = None,
+    output: Output,
     stopped: Callable[[], bool] = lambda: False,
     patience: float | None = None,
     *,
     writable: bool = False,
-) -> Iterator[Warehouse]:
-    """A Warehouse on ``database``, in UTC, inside one transaction; what is written is there once the block has ended.
+) -> Iterator[DuckDB]:
+    """The DuckDB of ``output``, in UTC, inside one transaction; what is written is there once the block has ended.
 
     Waits up to ``patience`` seconds (None: LOCK_SECONDS) while another process holds the file. Raises
     WarehouseLockedError after that, StoppedError once ``stopped`` says so, and WarehouseError when there is no file, it
     is no database, or a setting is none of DuckDB's.
     """
-    if str(database) == ":memory:":
+    database = Path(output.path)
+    if output.path == ":memory:":
         raise WarehouseError(
             "the target's DuckDB is in memory, so only dbt can see it", "give the profile a file: path:"
         )
@@ -253,7 +189,7 @@ def open_warehouse(
         raise WarehouseError(f"there is no warehouse at {database.absolute()}", "run `dbt build` first")
     connection = _connect(database, stopped, LOCK_SECONDS if patience is None else patience, writable)
     try:
-        for name, value in (settings or {}).items():
+        for name, value in output.settings.items():
             try:
                 connection.execute(f"set {name} = ?", [value])
             except duckdb.Error as error:
@@ -265,85 +201,11 @@ def open_warehouse(
         # The loops that DuckDB would join a few rows by lose the sign of a zero in a list; sorting keeps it.
         connection.execute("set asof_loop_join_threshold = 0")
         connection.begin()
-        yield Warehouse(connection, settings or ())
+        yield DuckDB(connection, output.settings)
         if writable:
             connection.commit()
     finally:
         connection.close()
-
-
-def _encoded(batches: Iterable[pa.RecordBatch], encoder: Encoder) -> Iterator[Encoded]:
-    """The batches encoded, in order, a few at a time."""
-
-    def encode(some: list[pa.RecordBatch]) -> Encoded:
-        return encoder.encode(pa.concat_batches(some))
-
-    with ThreadPoolExecutor(_ENCODERS) as pool:
-        running: deque[Future[Encoded]] = deque()
-        for some in _gathered(batches):
-            running.append(pool.submit(encode, some))
-            if len(running) > _ENCODERS:
-                yield running.popleft().result()
-        while running:
-            yield running.popleft().result()
-
-
-def _gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
-    """The batches in lists of up to BATCH_ROWS rows, and up to BATCH_BYTES bytes where one has not more."""
-    some: list[pa.RecordBatch] = []
-    rows = size = 0
-    for batch in batches:
-        if some and (rows + batch.num_rows > BATCH_ROWS or size + batch.nbytes > BATCH_BYTES):
-            yield some
-            some, rows, size = [], 0, 0
-        some.append(batch)
-        rows, size = rows + batch.num_rows, size + batch.nbytes
-    if some:
-        yield some
-
-
-class _Hashes:
-    """64 bits of each key, in a file: whether two rows may have the same key, found out within little memory."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._rows = 0
-
-    def __enter__(self) -> _Hashes:
-        self._file = open(self._path, "wb")  # closed in __exit__
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def noted(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """The same batches, their hashes written down."""
-        for batch in batches:
-            self._file.write(batch.column(batch.schema.get_field_index(_HASH)).to_numpy())
-            self._rows += batch.num_rows
-            yield batch
-
-    def repeat(self) -> bool:
-        """False: no two keys are the same. Equal hashes meet in one part; sorted, they are neighbours."""
-        parts = np.uint64(-(-self._rows // _HASHES))
-        for part in range(int(parts)):
-            found = np.concatenate([some[some % parts == part] for some in self._some()])
-            found.sort()
-            if (found[1:] == found[:-1]).any():
-                return True
-        return False
-
-    def _some(self) -> Iterator[npt.NDArray[np.uint64]]:
-        with open(self._path, "rb") as file:
-            while len(some := np.fromfile(file, np.uint64, 1 << 17)):
-                yield some
-
-
-def _write(path: Path, batches: Iterable[Encoded]) -> Spool:
-    with SpoolWriter(path) as writer:
-        for batch in batches:
-            writer.add(batch.keys, batch.messages)
-    return writer.spool
 
 
 def _connect(database: Path, stopped: Callable[[], bool], patience: float, writable: bool) -> duckdb.DuckDBPyConnection:

@@ -42,8 +42,8 @@ _WIRE_TYPES = {
 }
 
 #: DuckDB exports hugeint as decimal128(38,0), which is narrower, and large uhugeints as negative numbers; uuid depends
-#: on a setting. All three are selected as text.
-_SELECTED_AS_TEXT = frozenset({"hugeint", "uhugeint", "uuid"})
+#: on a setting, and has no type of its own elsewhere. All three are selected as text.
+AS_TEXT = frozenset({"hugeint", "uhugeint", "uuid"})
 
 #: What DuckDB exports each type as; text and bytes also in the forms that its settings can choose. Lists, decimals and
 #: times carry parameters, see ``_exported``.
@@ -88,7 +88,7 @@ class Encoder:
         self._features = [(f.name, f.number or 0, feature_type(f.type)) for f in view.numbered]
 
     def encode(self, batch: pa.RecordBatch) -> Encoded:
-        """The keys and messages of N rows. ``batch`` has the columns of ``select_list`` in any order, and maybe others.
+        """The keys and messages of N rows. ``batch`` has the columns of ``served_columns`` in any order, maybe others.
 
         Raises DataError, naming view, column and rows, when a row cannot be served: NULL in a join key or in the event
         time, a date or time that is infinite or outside the years 1 to 9999, a NULL inside a list; also when a column
@@ -128,7 +128,7 @@ class Encoder:
             raise DataError(f"{self.view.id}: no column '{name}' among {', '.join(batch.schema.names)}", _HINT_REBUILD)
         column = batch.column(position)
         came = _exported(column.type)
-        if came != ("varchar" if type_.name in _SELECTED_AS_TEXT else type_.name):
+        if came != ("varchar" if type_.name in AS_TEXT else type_.name):
             raise DataError(f"{self.view.id}: '{name}' is registered as {type_.name}, came as {came}", _HINT_REBUILD)
         return column
 
@@ -171,24 +171,11 @@ def _at_least(rows: int) -> str:
     return f"at least {rows} row{'s' * (rows != 1)}"
 
 
-def select_list(view: FeatureView) -> str:
-    """The SQL select expressions of a view's columns in DuckDB: join keys, event timestamp, numbered features.
-
-    Every column keeps its name and arrives in the Arrow type that ``Encoder`` expects. Nothing is cast that Arrow can
-    carry: a column whose type has drifted from the registered one is then refused, not rounded.
-    """
+def served_columns(view: FeatureView) -> dict[str, str]:
+    """{column: canonical type} of what ``Encoder`` reads: join keys, event timestamp, numbered features."""
     columns = [(key.name, key.type) for key in view.entity.join_keys]
     columns += [(view.event_timestamp, "timestamptz"), *((f.name, f.type) for f in view.numbered)]
-    return ", ".join(
-        f"cast({_quoted(name)} as varchar) as {_quoted(name)}"
-        if feature_type(data_type).name in _SELECTED_AS_TEXT
-        else _quoted(name)
-        for name, data_type in columns
-    )
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+    return {name: feature_type(data_type).name for name, data_type in columns}
 
 
 def _exported(arrow: pa.DataType) -> str:

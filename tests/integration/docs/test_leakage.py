@@ -15,7 +15,7 @@ def test_the_cost_of_leakage_is_as_the_guide_says(demo: Demo, monkeypatch: pytes
     page = Page("guides/point-in-time.md")
     monkeypatch.chdir(demo.folder)
     read = read_project()
-    with duckdb.connect(str(read.project.database), read_only=True) as connection:
+    with duckdb.connect(read.project.output.path, read_only=True) as connection:
         connection.execute("set TimeZone = 'UTC'")
         labels, models = tables(connection, read.declarations)
     assert page.table("leakage") == labels

@@ -19,9 +19,11 @@ from feature_warehouse.mirror import lease
 from feature_warehouse.mirror.lease import Writer
 from feature_warehouse.project.declarations import read_declarations
 from feature_warehouse.project.manifest import load_manifest
+from feature_warehouse.project.profile import Output
 from feature_warehouse.registry.document import load_registry
 from feature_warehouse.store.session import Session
 from feature_warehouse.warehouse.duckdb import open_warehouse
+from feature_warehouse.warehouse.latest import spool_latest
 from feature_warehouse.wire.encode import Encoder
 from tests.support.results import assert_mirrored, assert_refused, contents, differences, marker
 from tests.support.shop import CHURN_2, NOW, TRANSFER, VISITS, Shop, latest
@@ -539,13 +541,17 @@ def test_views_of_one_entity_come_with_one_command(shop: Shop, server: Any) -> N
 # --- the warehouse's reader needs no more than it says
 
 
+def output(shop: Shop, settings: dict[str, Any] | None = None) -> Output:
+    return Output(adapter="duckdb", path=str(shop.database), catalog="shop", schema="main", settings=settings or {})
+
+
 def test_a_warehouse_is_read_without_pytz(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """DuckDB wants it for each time with a zone that becomes a Python object; dbt brings it, the syncer does not."""
     declared = read_declarations(load_manifest(shop.folder / "target/manifest.json")).views["orders.v1"]
     served = load_registry(shop.folder / "registry/registry.json", "shop").views["orders.v1"]
     monkeypatch.setitem(sys.modules, "pytz", None)
-    with open_warehouse(shop.database) as warehouse:
-        read = warehouse.spool(declared, Encoder("shop_dev", served), NOW_TIME, tmp_path)
+    with open_warehouse(output(shop)) as warehouse:
+        read = spool_latest(warehouse, declared, Encoder("shop_dev", served), NOW_TIME, tmp_path)
     assert read.spool.rows == 3
     assert read.newest_available_at == datetime(2026, 1, 8, 9, tzinfo=timezone.utc)
 
@@ -564,9 +570,9 @@ def test_reading_keeps_within_a_fixed_memory_unless_the_profile_says_otherwise(
 ) -> None:
     declared = read_declarations(load_manifest(shop.folder / "target/manifest.json")).views["orders.v1"]
     served = load_registry(shop.folder / "registry/registry.json", "shop").views["orders.v1"]
-    with open_warehouse(shop.database, settings) as warehouse:
+    with open_warehouse(output(shop, settings)) as warehouse:
         for _ in range(2):
-            warehouse.spool(declared, Encoder("shop_dev", served), NOW_TIME, tmp_path)
+            spool_latest(warehouse, declared, Encoder("shop_dev", served), NOW_TIME, tmp_path)
         names = ("memory_limit", "threads", "temp_directory")
         found = warehouse.query("select " + ", ".join(f"current_setting('{name}') as {name}" for name in names))
         assert [*found.read_all().to_pylist()[0].values()] == [*limit, str(tmp_path / "spilled")]
@@ -579,10 +585,10 @@ def test_a_value_that_is_too_long_for_this_memory_says_where_to_give_more(
     shop.sql("update orders_v1 set plan = repeat('x', 80_000_000) where customer_id = 1")
     declared = read_declarations(load_manifest(shop.folder / "target/manifest.json")).views["orders.v1"]
     served = load_registry(shop.folder / "registry/registry.json", "shop").views["orders.v1"]
-    with open_warehouse(shop.database, {"memory_limit": limit} if limit else {}) as warehouse:
+    with open_warehouse(output(shop, {"memory_limit": limit} if limit else {})) as warehouse:
 
         def read() -> int:
-            return warehouse.spool(declared, Encoder("shop_dev", served), NOW_TIME, tmp_path).spool.longest
+            return spool_latest(warehouse, declared, Encoder("shop_dev", served), NOW_TIME, tmp_path).spool.longest
 
         if limit:
             assert read() > 80_000_000

@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from feature_warehouse.errors import DataError
 from feature_warehouse.registry.feature import Entity, Feature, FeatureView, JoinKey
 from feature_warehouse.registry.types import INTEGER_RANGES, feature_type
+from feature_warehouse.warehouse.duckdb import DIALECT
 from feature_warehouse.wire import resp
 from feature_warehouse.wire.commands import commands
 from feature_warehouse.wire.decode import Decoder, message_class
-from feature_warehouse.wire.encode import Encoder, select_list
+from feature_warehouse.wire.encode import Encoder, served_columns
 from feature_warehouse.wire.keyspace import entity_key
 
 UTC = timezone.utc
@@ -185,7 +186,7 @@ def test_a_hundred_features_and_a_long_string_are_one_message():
 def test_features_without_a_number_stay_in_the_warehouse():
     view = view_of(Feature("served", "bigint", 2), Feature("training_only", "interval"))
     batch = batch_of(view, [EPOCH], served=pa.array([1]))
-    assert select_list(view) == '"tailnum", "event_at", "served"'
+    assert DIALECT.select_list(served_columns(view)) == '"tailnum", "event_at", "served"'
     assert Encoder("demo_dev", view).encode(batch).messages.to_pylist() == [protobuf_bytes(view, EPOCH, {"served": 1})]
 
 
@@ -240,7 +241,7 @@ def test_what_duckdb_exports_comes_back_to_the_reader(setting):
         connection.execute(setting)
         connection.execute(f"create table plane_facts as {row}")
         connection.execute("insert into plane_facts (tailnum, event_at) select 'N1', event_at from plane_facts")
-        query = f"select {select_list(view)} from plane_facts order by tailnum"
+        query = f"select {DIALECT.select_list(served_columns(view))} from plane_facts order by tailnum"
         batch = connection.sql(query).to_arrow_reader().read_next_batch()
     encoded = Encoder("demo_dev", view).encode(batch)
     assert encoded.keys.to_pylist() == [b"demo_dev:plane:N0", b"demo_dev:plane:N1"]

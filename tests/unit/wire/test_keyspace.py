@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from feature_warehouse.errors import RequestError
 from feature_warehouse.registry.feature import Entity, FeatureView, JoinKey
 from feature_warehouse.registry.types import INTEGER_RANGES
-from feature_warehouse.wire.encode import Encoder, select_list
+from feature_warehouse.warehouse.duckdb import DIALECT
+from feature_warehouse.wire.encode import Encoder, served_columns
 from feature_warehouse.wire.keyspace import (
     entity_key,
     entity_keys,
@@ -122,7 +123,8 @@ def columnar_key(entity: Entity, literals: list[str]) -> str:
         connection.execute("set TimeZone = 'America/New_York'")  # no key may depend on the session
         batch = (
             connection.sql(
-                f"select {select_list(view)} from (select {values}, timestamptz '2013-01-01 00:00:00+00' as event_at)"
+                f"select {DIALECT.select_list(served_columns(view))} "
+                f"from (select {values}, timestamptz '2013-01-01 00:00:00+00' as event_at)"
             )
             .to_arrow_reader()
             .read_next_batch()

@@ -25,9 +25,10 @@ from feature_warehouse.registry.feature import (
     ServiceView,
 )
 from feature_warehouse.registry.types import _SCALARS, LIST_MESSAGES, canonical, feature_type
+from feature_warehouse.warehouse.duckdb import DIALECT
 from feature_warehouse.wire.commands import Encoded
 from feature_warehouse.wire.decode import Decoder, proto_text
-from feature_warehouse.wire.encode import Encoder, select_list
+from feature_warehouse.wire.encode import Encoder, served_columns
 from feature_warehouse.wire.keyspace import key_text, split_key
 from feature_warehouse.wire.marker import REVISION, Marker, read_marker
 
@@ -116,7 +117,11 @@ def encoded(view: FeatureView, row: str, parameters: list[str] | None = None) ->
     with duckdb.connect() as connection:
         connection.execute("set TimeZone = 'UTC'")
         connection.execute(f"create table v as {row}", parameters or [])
-        batch = connection.sql(f"select {select_list(view)} from v").to_arrow_reader().read_next_batch()
+        batch = (
+            connection.sql(f"select {DIALECT.select_list(served_columns(view))} from v")
+            .to_arrow_reader()
+            .read_next_batch()
+        )
     return Encoder("demo_dev", view).encode(batch)
 
 
