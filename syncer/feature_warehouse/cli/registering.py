@@ -16,8 +16,8 @@ from feature_warehouse.errors import RefusedError, SyncerError, ValueChangeError
 from feature_warehouse.project.project import ProjectOptions
 
 if TYPE_CHECKING:
-    from feature_warehouse.gate.gate import Unjudged
     from feature_warehouse.gate.proof import Proof
+    from feature_warehouse.gate.review import Unjudged
 
 
 @click.command()

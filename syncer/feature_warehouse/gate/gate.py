@@ -9,33 +9,23 @@ refuse or complain of; CI runs it.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timezone
-from functools import cached_property
+from datetime import datetime, timezone
 from pathlib import Path
 
 from feature_warehouse.errors import (
-    DefinitionError,
     RefusedError,
     RegistryError,
     SyncerError,
-    ValueChangeError,
 )
-from feature_warehouse.gate.accepted import Accepted, accepted_before, accepted_here, sql_path
-from feature_warehouse.gate.judging import Judgement, in_words, judgements, retrain
-from feature_warehouse.gate.latest import latest_problem
-from feature_warehouse.gate.ondemand import changed_expressions, service_problems
+from feature_warehouse.gate.accepted import accepted_before, sql_path
 from feature_warehouse.gate.proof import Proof, prove
 from feature_warehouse.gate.proposal import Proposal
-from feature_warehouse.project.declarations import DeclaredView
+from feature_warehouse.gate.review import Review, Unjudged, what_of
 from feature_warehouse.project.definition import Definition
-from feature_warehouse.project.definition import to_text as definition_text
-from feature_warehouse.registry.document import Acknowledged, Fix, Registry, changes, refusals, taken_in, to_text
-from feature_warehouse.sql.changes import Change
-from feature_warehouse.sql.relations import read_by_name
+from feature_warehouse.registry.document import Acknowledged, Fix, Registry, changes
 from feature_warehouse.warehouse.duckdb import open_warehouse
-from feature_warehouse.wire.decode import proto_text
 
 _REGISTER = "run `syncer register` and commit registry/"
 
@@ -50,15 +40,6 @@ class Registered:
     registry: Registry
     changes: tuple[str, ...]
     retrain: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Unjudged:
-    """Served features of which no change can be seen, and why that was acknowledged."""
-
-    features: tuple[str, ...]  # orders.v1.amount
-    what: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,13 +73,13 @@ def register_project(
     refused; all files are then as before.
     """
     proposal.declarations.raise_first()
-    gate = _Gate(proposal, accepted_before(proposal.project.folder, proposal.declarations.project, against))
-    changed = gate.value_changes()
-    problems = [*gate.refused(), *gate.refused_expressions(), *gate.wrong_latest(), *proposal.skew.problems]
+    review = Review(proposal, accepted_before(proposal.project.folder, proposal.declarations.project, against))
+    changed = review.value_changes()
+    problems = [*review.refused(), *review.refused_expressions(), *review.wrong_latest(), *proposal.skew.problems]
     if accept_fix is None:
-        problems += map(gate.refused_values, changed)
+        problems += map(review.refused_values, changed)
     if accept_unjudged is None:
-        problems += gate.unacknowledged(gate.by_name)
+        problems += review.unacknowledged(review.by_name)
     if problems:
         raise RefusedError(problems)
     today = datetime.now(timezone.utc).date()
@@ -112,15 +93,15 @@ def register_project(
             )
     if accept_unjudged is not None:
         _check_reason("--accept-unjudged", accept_unjudged)
-        told = [Acknowledged(_what(one), today, accept_unjudged) for one in gate.unacknowledged(gate.unjudged())]
+        told = [Acknowledged(what_of(one), today, accept_unjudged) for one in review.unacknowledged(review.unjudged())]
         if not told:
             raise RegistryError("there is nothing to accept: all is judged, or acknowledged", "leave out the reason")
     registry = replace(
-        gate.registry,
-        fixes=tuple(sorted([*gate.registry.fixes, *new])),
-        acknowledged=tuple(sorted({*gate.registry.acknowledged, *told})),
+        review.registry,
+        fixes=tuple(sorted([*review.registry.fixes, *new])),
+        acknowledged=tuple(sorted({*review.registry.acknowledged, *told})),
     )
-    files = gate.files(registry)
+    files = review.files(registry)
     for path, text in files.items():
         _write(proposal.project.folder / path, text)
     for left in (proposal.project.folder / "registry" / "sql").glob("*.sql"):
@@ -129,12 +110,12 @@ def register_project(
     return Registered(
         registry=registry,
         changes=(
-            *changes(gate.here.registry, registry),
-            *gate.new_sql(),
+            *changes(review.here.registry, registry),
+            *review.new_sql(),
             *map(_said, new),
             *(f"{one.what}: acknowledged: {one.reason}" for one in told),
         ),
-        retrain=tuple(dict.fromkeys(one for fix in new for one in gate.retrain(fix.view, fix.features))),
+        retrain=tuple(dict.fromkeys(one for fix in new for one in review.retrain(fix.view, fix.features))),
     )
 
 
@@ -145,28 +126,28 @@ def check_project(proposal: Proposal, *, against: str | None = None) -> Checked:
         return Checked(problems=declarations.problems)  # what is declared wrongly is not in the registry
     base = accepted_before(proposal.project.folder, declarations.project, against)
     try:
-        gate = _Gate(proposal, base)
+        review = Review(proposal, base)
     except RegistryError as problem:
         return Checked(problems=(problem,))
-    late, warnings = gate.deprecated((proposal.project.clock() or datetime.now(timezone.utc)).date())
-    changed = gate.value_changes()
-    problems = [*gate.refused(), *gate.without_latest(), *map(gate.refused_values, changed), *late]
-    problems += [*gate.refused_expressions(), *gate.wrong_latest(), *proposal.skew.problems]
-    problems += gate.unacknowledged(gate.by_name)
-    if gate.unreadable is not None:
-        problems.append(gate.unreadable)
+    late, warnings = review.deprecated((proposal.project.clock() or datetime.now(timezone.utc)).date())
+    changed = review.value_changes()
+    problems = [*review.refused(), *review.without_latest(), *map(review.refused_values, changed), *late]
+    problems += [*review.refused_expressions(), *review.wrong_latest(), *proposal.skew.problems]
+    problems += review.unacknowledged(review.by_name)
+    if review.unreadable is not None:
+        problems.append(review.unreadable)
     elif not problems:
         problems += (
-            RegistryError(f"the registry is behind the project: {change}", _REGISTER) for change in gate.behind()
+            RegistryError(f"the registry is behind the project: {change}", _REGISTER) for change in review.behind()
         )
-    warnings += [*gate.unknown_drafts(), *gate.other_releases(), *gate.unacknowledged(proposal.skew.warnings)]
+    warnings += [*review.unknown_drafts(), *review.other_releases(), *review.unacknowledged(proposal.skew.warnings)]
     return Checked(
         problems=tuple(problems),
         warnings=tuple(warnings),
-        notes=(*gate.unread(), *gate.unrecorded()),
-        judged=gate.count_judged(),
-        unjudged=tuple(gate.acknowledged_unjudged()),
-        other_sql={id_: (base.definitions[id_], proposal.definitions.definitions[id_]) for id_ in gate.judged},
+        notes=(*review.unread(), *review.unrecorded()),
+        judged=review.count_judged(),
+        unjudged=tuple(review.acknowledged_unjudged()),
+        other_sql={id_: (base.definitions[id_], proposal.definitions.definitions[id_]) for id_ in review.judged},
     )
 
 
@@ -180,267 +161,6 @@ def prove_by_data(proposal: Proposal, checked: Checked) -> list[Proof]:
         warehouse.stand_at(project.clock() or datetime.now(timezone.utc))
         relations = proposal.definitions.relations
         return [prove(warehouse, id_, was, new, relations) for id_, (was, new) in checked.other_sql.items()]
-
-
-class _Gate:
-    """A proposal beside what was accepted: ``base`` before the change, ``here`` by the working tree's registry."""
-
-    def __init__(self, proposal: Proposal, base: Accepted) -> None:
-        self.proposal, self.base = proposal, base
-        self.unreadable: RegistryError | None = None
-        project, self._views = proposal.declarations.project, proposal.declarations.feature_views
-        try:
-            self.here = accepted_here(proposal.project.folder, project)
-        except RegistryError as error:  # a merge has left it so: what it recorded beside the base's is lost
-            self.unreadable = error
-            self.here = Accepted(registry=Registry(project=project), definitions={})
-        proposed = proposal.definitions, proposal.settings
-        self._judged = judgements(base, *proposed)
-        self._since = self._judged if self.here == base else judgements(self.here, *proposed)
-        registry = taken_in(base.registry, self._views, proposal.declarations.services)
-        fixes = tuple(sorted({*base.registry.fixes, *self._kept_fixes()}))
-        self.registry = replace(registry, fixes=fixes, settings=proposal.settings)
-        kept = {*base.registry.acknowledged, *self.here.registry.acknowledged}
-        still = {_what(one) for one in self.unjudged()}
-        acknowledged = tuple(sorted(one for one in kept if one.what in still))
-        self.registry = replace(self.registry, acknowledged=acknowledged)
-
-    def _kept_fixes(self) -> Iterator[Fix]:
-        """The fixes of this change that were accepted before, and still mend something."""
-        changed = {(one.view, change.feature) for one in self._judged for change in one.of("value change")}
-        for fix in set(self.here.registry.fixes) - set(self.base.registry.fixes):
-            if any((fix.view, feature) in changed for feature in fix.features):
-                yield fix
-
-    @property
-    def judged(self) -> list[str]:
-        return [judgement.view for judgement in self._judged]
-
-    def value_changes(self) -> list[Judgement]:
-        """What nobody has accepted: with the features alone whose values change."""
-        again = {(one.view, change.feature) for one in self._since for change in one.of("value change")}
-        accepted = {(fix.view, feature) for fix in self._kept_fixes() for feature in fix.features} - again
-        found = []
-        for one in self._judged:
-            changed = tuple(c for c in one.of("value change") if (one.view, c.feature) not in accepted)
-            if changed:
-                found.append(replace(one, changes=changed))
-        return found
-
-    def refused_values(self, judgement: Judgement) -> ValueChangeError:
-        """The sentence about a value change that nobody has accepted."""
-        what = in_words(judgement.changes).replace(": ", " would get other values: ", 1)
-        view = self._views[judgement.view]
-        features = [change.feature for change in judgement.changes]
-        return ValueChangeError(
-            f"{judgement.view}: {what}",
-            f"leave {judgement.view} as it is and add version {self._next_version(view.name)} beside it; if it mends a "
-            'fault, `syncer register --accept-fix "the reason"`',
-            judgement.diff,
-            self.retrain(judgement.view, features),
-        )
-
-    def _next_version(self, name: str) -> int:
-        known = [*self._views, *self.base.registry.views, *self.base.registry.retired_views]
-        return 1 + max(int(id_.rpartition(".v")[2]) for id_ in known if id_.rpartition(".v")[0] == name)
-
-    def retrain(self, view: str, features: Iterable[str]) -> list[str]:
-        registries = (self.base.registry, self.registry)
-        return retrain(view, features, registries, self.proposal.manifest, self.proposal.declarations.views[view])
-
-    def refused(self) -> list[SyncerError]:
-        """What no reason can make good: breaks of what readers rely on by name, and SQL that is not known."""
-        renamed = {key: name for one in self._judged for key, name in one.renamed.items()}
-        found = refusals(self.base.registry, self._views, self.proposal.declarations.services, renamed)
-        unknown = self.proposal.definitions.problems
-        return [
-            *found,
-            *(unknown[id_] for id_ in self.registry.views if id_ in unknown),
-        ]
-
-    def unknown_drafts(self) -> list[DefinitionError]:
-        """SQL that is not known, of views that nobody is served from."""
-        unknown = self.proposal.definitions.problems
-        return [problem for id_, problem in unknown.items() if id_ not in self.registry.views]
-
-    def refused_expressions(self) -> Iterator[SyncerError]:
-        """On-demand features that cannot be served as declared, or are not what models were trained with."""
-        services = self.proposal.declarations.services
-        yield from service_problems(services, self._views)
-        yield from changed_expressions(self.base.registry.services, services, self._views)
-
-    def without_latest(self) -> Iterator[DefinitionError]:
-        """The served views that nothing could be synced from."""
-        for declared in self._served():
-            if declared.latest_relation is None:
-                yield DefinitionError(
-                    f"{declared.path}: {declared.view.id} is served but has no latest-value view",
-                    f"create models/{declared.latest_name}.sql with one line: {{{{ feature_warehouse.latest_values("
-                    f"ref('{declared.view.name}', v={declared.view.version})) }}}}",
-                )
-
-    def wrong_latest(self) -> Iterator[DefinitionError]:
-        """The served views whose latest values would be others than those of their history."""
-        for declared in self._served():
-            if declared.latest_unique_id is not None:
-                node = self.proposal.manifest["nodes"][declared.latest_unique_id]
-                if problem := latest_problem(self.proposal.project, declared, node):
-                    yield problem
-
-    @cached_property
-    def by_name(self) -> list[DefinitionError]:
-        """The served views above which something is read that dbt does not know of."""
-        found = []
-        for declared in self._served():
-            definition = self.proposal.definitions.definitions.get(declared.view.id)
-            for node, name in read_by_name(definition.nodes) if definition else ():
-                found.append(
-                    DefinitionError(
-                        f"{declared.path}: {declared.view.id}: `{node}` reads {name} by its name, so that no change of "
-                        "it could be judged",
-                        "read it by ref() or source(): a table that others make is a source",
-                    )
-                )
-        return found
-
-    def unjudged(self) -> list[DefinitionError]:
-        """All that hides whether a served value changes."""
-        return [*self.by_name, *self.proposal.skew.warnings]
-
-    def unacknowledged(self, found: Iterable[DefinitionError]) -> list[DefinitionError]:
-        told = {one.what for one in self.registry.acknowledged}
-        return [one for one in found if _what(one) not in told]
-
-    def acknowledged_unjudged(self) -> Iterator[Unjudged]:
-        """What is served although something above it is read by its name."""
-        reasons = {one.what: one.reason for one in self.registry.acknowledged}
-        for problem in self.by_name:
-            if (what := _what(problem)) in reasons:
-                view = self.registry.views[what.partition(":")[0]]
-                features = tuple(f"{view.id}.{feature.name}" for feature in view.features)
-                yield Unjudged(features, what, reasons[what])
-
-    def count_judged(self) -> int:
-        """How many served features are judged."""
-        served = sum(len(view.features) for view in self.registry.views.values())
-        return served - len({feature for one in self.acknowledged_unjudged() for feature in one.features})
-
-    def _served(self) -> Iterator[DeclaredView]:
-        return (self.proposal.declarations.views[id_] for id_ in self.registry.views)
-
-    def deprecated(self, today: date) -> tuple[list[SyncerError], list[SyncerError]]:
-        """The deprecated versions that services read: from their date on, and before it."""
-        late: list[SyncerError] = []
-        early: list[SyncerError] = []
-        for id_, view in self._views.items():
-            readers = self._readers(id_)
-            if view.deprecation_date is None or not readers:
-                continue
-            is_late = view.deprecation_date <= today
-            sentence = (
-                f"{id_} {'was' if is_late else 'will be'} given up on {view.deprecation_date}, and "
-                f"{', '.join(readers)} {'reads' if len(readers) == 1 else 'read'} it"
-            )
-            (late if is_late else early).append(
-                RegistryError(
-                    sentence, "train the model on a newer version of the view, in a new version of the service"
-                )
-            )
-        return late, early
-
-    def _readers(self, view: str) -> list[str]:
-        services = self.proposal.declarations.services
-        return [id_ for id_, service in sorted(services.items()) if any(read.view == view for read in service.views)]
-
-    def unread(self) -> Iterator[str]:
-        """The versions that are kept online for nobody."""
-        for id_ in self.registry.views:
-            if not self._readers(id_):
-                yield f"No service reads {id_}; its rows stay online until the version leaves the project."
-
-    def unrecorded(self) -> Iterator[str]:
-        """The views whose accepted definition is from before there was more than SQL in it, in one sentence."""
-        views = [
-            id_
-            for id_, was in self.base.definitions.items()
-            if id_ in self.registry.views and was.influences is None and not self._recorded_here(id_)
-        ]
-        if views:
-            yield (
-                f"What else than their SQL decides about the rows of {', '.join(views)} is not written down yet; "
-                "`syncer register` does that, and from then on it is judged."
-            )
-
-    def _recorded_here(self, id_: str) -> bool:
-        return id_ in self.here.definitions and self.here.definitions[id_].influences is not None
-
-    def other_releases(self) -> Iterator[RegistryError]:
-        """The releases of dbt that built what was accepted, where others build now: their macros are not judged."""
-        found: dict[str, None] = {}
-        for id_, was in self.base.definitions.items():
-            now = self.proposal.definitions.definitions.get(id_)
-            built, builds = (
-                {one.name: one.value for one in side.influences or () if one.kind == "release"} if side else {}
-                for side in (was, now)
-            )
-            found |= {
-                f"{name} {release} -> {builds[name]}": None
-                for name, release in built.items()
-                if builds.get(name, release) != release
-            }
-        for change in found:
-            yield RegistryError(
-                f"{change}: how the models are built may have changed, which is not judged",
-                "compare the rows (`syncer check --data`), then take it in: `syncer register`",
-            )
-
-    def behind(self) -> list[str]:
-        """What ``register`` would write, in words."""
-        found = changes(self.here.registry, self.registry)
-        found += [
-            f"{sql_path(id_)} {'is missing' if id_ not in self.here.definitions else 'has other SQL'}"
-            for id_ in self.registry.views
-            if id_ not in self.here.definitions or any(self._since_of(id_, "value change", "schema break"))
-        ]
-        proto = self.proposal.project.folder / "registry" / "features.proto"
-        written = proto.read_text(encoding="utf-8") if proto.exists() else ""
-        if not found and written != proto_text(self.registry.views.values()):
-            found.append("registry/features.proto does not say what the registry says")
-        return found
-
-    def _since_of(self, view: str, *kinds: str) -> Iterator[Change]:
-        return (change for one in self._since if one.view == view for change in one.of(*kinds))
-
-    def new_sql(self) -> Iterator[str]:
-        """What becomes of the accepted SQL, in words."""
-        for id_ in self.registry.views:
-            was = self.here.definitions.get(id_)
-            if was is None:
-                yield f"{id_}: SQL accepted"
-            elif was != self.proposal.definitions.definitions[id_]:
-                since, before = (
-                    any(one.view == id_ and one.of("value change", "schema break") for one in judged)
-                    for judged in (self._since, self._judged)
-                )
-                again = since and not before and id_ in self.base.definitions
-                yield (
-                    f"{id_}: SQL accepted anew, "
-                    + ("as before the change" if again else "with other values" if since else "of the same values")
-                )
-
-    def files(self, registry: Registry) -> dict[str, str]:
-        """The registry's files, by their path from the project's folder."""
-        definitions = self.proposal.definitions.definitions
-        return {
-            "registry/registry.json": to_text(registry),
-            "registry/features.proto": proto_text(registry.views.values()),
-            **{sql_path(id_): definition_text(id_, definitions[id_]) for id_ in registry.views},
-        }
-
-
-def _what(problem: DefinitionError) -> str:
-    """The sentence without its file, which may move."""
-    return problem.message.partition(": ")[2]
 
 
 def _check_reason(option: str, reason: str) -> None:
