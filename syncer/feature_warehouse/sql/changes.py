@@ -18,7 +18,7 @@ from typing import Literal
 from feature_warehouse.sql.algebra import CHOICE, Term, Terms, uses
 from feature_warehouse.sql.clauses import names_read
 from feature_warehouse.sql.digest import Digests, Unnamed
-from feature_warehouse.sql.facts import Facts, Walk, facts
+from feature_warehouse.sql.facts import Facts, FactsOfRows, Walk
 from feature_warehouse.sql.lookback import Lookback, Stated, everywhere, leaves, shape, stated, total
 from feature_warehouse.sql.nodes import Node, Reader
 from feature_warehouse.sql.queries import Builder, is_bare
@@ -71,6 +71,7 @@ class Definitions:
         self._digests = Digests(self.terms)
         self._complete: dict[str, tuple[View, Relation]] = {}  # by the view's node
         self._stated: dict[str, tuple[Relation, dict[object, Stated]]] = {}
+        self._facts: dict[tuple[object, ...], FactsOfRows] = {}
 
     def relation(self, view: View) -> Relation:
         """The view's rows, with all its columns."""
@@ -148,7 +149,10 @@ class Definitions:
     def facts(self, view: View, feature: str) -> Facts:
         columns = self.columns(view, feature)
         kept = self._digests.kept(self.relation(view).block, columns)
-        found = facts(kept, columns[:-1], columns[len(view.join_keys)], columns[-1], self._told(view))
+        rows = (lower(view.node), kept.factors, kept.attachments, kept.conditions, columns[:-1])
+        if rows not in self._facts:
+            self._facts[rows] = FactsOfRows(kept, columns[:-1], columns[len(view.join_keys)], self._told(view))
+        found = self._facts[rows].of(columns[-1])
         if feature not in view.rolled:
             return found
         taken = {source for instance in kept.instances() for source in leaves(instance.content)}

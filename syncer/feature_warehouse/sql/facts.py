@@ -1,7 +1,7 @@
 """What a feature's meaning says beside its value: source columns, look-back, clocks and chance.
 
-Reads algebra, no SQL. ``facts`` takes a block and the terms of one feature as ``changes`` compares them, so that a fact
-and a fingerprint never speak of different columns.
+Reads algebra, no SQL. ``FactsOfRows`` takes a block and the terms of a feature as ``changes`` compares them, so that a
+fact and a fingerprint never speak of different columns.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from feature_warehouse.sql.functions import (
     SESSION,
     TIE_SENSITIVE,
 )
-from feature_warehouse.sql.lookback import Lookback, Reach, Stated, reach
+from feature_warehouse.sql.lookback import Lookback, Lookbacks, Reach, Stated
 from feature_warehouse.sql.times import TIMES
 from feature_warehouse.sql.types import type_of
 
@@ -56,34 +56,41 @@ class Facts:
         return self.reach[""]
 
 
-def facts(
-    block: Block, keys_and_times: Iterable[Term], event: Term, value: Term, told: Mapping[object, Stated]
-) -> Facts:
-    """block: what the feature needs of its view, without what only its neighbours read (``Digests.kept``).
-    event: the event time, one of the times. told: look-backs that are stated, as in ``lookback.reach``."""
-    values, rows = Walk(), Walk()
-    values.term(value)
-    rows.block(block)
-    for term in keys_and_times:
-        rows.term(term)
-    both = (values, rows)
+class FactsOfRows:
+    """Of the features that need the same rows of a view: what these say is found once.
 
-    def found(*names: str) -> tuple[str, ...]:
-        return tuple(sorted({one for walk in both for name in names for one in getattr(walk, name)}))
+    block: what the features need of their view, without what only others read (``Digests.kept``). event: the event
+    time, one of the times. told: look-backs that are stated, as in ``Lookbacks``.
+    """
 
-    reached, ahead = reach(value, event, block, told)
-    return Facts(
-        sources=tuple(sorted(values.sources)),
-        row_sources=tuple(sorted(rows.sources)),
-        reach=reached,
-        session_zone=found("session_zone"),
-        open_zone=found("open_zone"),
-        current_time=tuple(sorted({*found("current_time"), *values.current_instant})),
-        nondeterministic=found("chance"),
-        unknown=found("unknown"),
-        open_ties=found("ties"),
-        ahead=ahead,
-    )
+    def __init__(
+        self, block: Block, keys_and_times: Iterable[Term], event: Term, told: Mapping[object, Stated]
+    ) -> None:
+        self._rows, self._lookbacks = Walk(), Lookbacks(event, block, told)
+        self._rows.block(block)
+        for term in keys_and_times:
+            self._rows.term(term)
+
+    def of(self, value: Term) -> Facts:
+        values, rows = Walk(), self._rows
+        values.term(value)
+
+        def found(name: str) -> tuple[str, ...]:
+            return tuple(sorted(getattr(values, name) | getattr(rows, name)))
+
+        reached, ahead = self._lookbacks.of(value)
+        return Facts(
+            sources=tuple(sorted(values.sources)),
+            row_sources=tuple(sorted(rows.sources)),
+            reach=reached,
+            session_zone=found("session_zone"),
+            open_zone=found("open_zone"),
+            current_time=tuple(sorted({*found("current_time"), *values.current_instant})),
+            nondeterministic=found("chance"),
+            unknown=found("unknown"),
+            open_ties=found("ties"),
+            ahead=ahead,
+        )
 
 
 class Walk:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
-from typing import Literal
+from typing import Literal, TypeVar
 
 from feature_warehouse.sql.algebra import ASOF, Arg, Block, Content, Instance, Term, flat
 from feature_warehouse.sql.rewritings import conjuncts
@@ -21,6 +21,8 @@ from feature_warehouse.sql.times import HERE, TIMES, Offset, Times, columns_of, 
 from feature_warehouse.sql.types import type_of
 
 Kind = Literal["bounded", "unknown", "unbounded"]
+_Key = TypeVar("_Key")
+_Found = TypeVar("_Found")
 
 _KINDS: list[Kind] = ["bounded", "unknown", "unbounded"]
 
@@ -58,19 +60,25 @@ def stated(sql: str) -> dict[str, timedelta]:
     return windows(sql)
 
 
-def reach(value: Term, event: Term, block: Block, told: Mapping[object, Stated]) -> tuple[Reach, tuple[str, ...]]:
-    """And what reads rows after the event time, in words.
+class Lookbacks:
+    """Of the values that stand in the rows of one block; what many of them rest on is followed once.
 
-    event: the view's event time. block: what the feature needs of its view, without what only its neighbours read
+    event: the view's event time. block: what the features need of their view, without what only others read
     (``Digests.kept``). told: by ``shape`` of a term.
     """
-    times = Times()
-    times.narrow(event, HERE)
-    found, rows = _Reaches(told), _Rows(block, times)
-    reached = found.of(value, rows)
-    if shape(value) not in told:
-        reached = longest([reached, found.of_rows(rows)])
-    return reached, tuple(sorted(found.ahead))
+
+    def __init__(self, event: Term, block: Block, told: Mapping[object, Stated]) -> None:
+        times = Times()
+        times.narrow(event, HERE)
+        self._rows, self._told = _Rows(block, times), told
+
+    def of(self, value: Term) -> tuple[Reach, tuple[str, ...]]:
+        """And what reads rows after the event time, in words."""
+        found = _Reaches(self._told)
+        reached = found.of(value, self._rows)
+        if shape(value) not in self._told:
+            reached = longest([reached, found.of_rows(self._rows)])
+        return reached, tuple(sorted(found.ahead))
 
 
 def shape(term: Term) -> object:
@@ -102,8 +110,9 @@ class _Rows:
         self.settled = settled
         self.joined = {attachment.right: attachment for attachment in block.attachments}
         self.conditions = [*block.conditions, *(term for a in block.attachments for term in a.on)]
-        self.known: dict[Term, Reach] = {}
-        self.reached: dict[object, Reach | None] = {}
+        self.known: dict[Term, tuple[Reach, set[str]]] = {}
+        self.reached: dict[object, tuple[Reach | None, set[str]]] = {}
+        self.whole: dict[None, tuple[Reach, set[str]]] = {}
         self.below: dict[Instance, list[_Rows]] = {}
         self.narrowed: dict[object, _Rows] = {}
 
@@ -124,17 +133,30 @@ class _Reaches:
         self.ahead: set[str] = set()
 
     def of(self, term: Term, rows: _Rows) -> Reach:
-        if term not in rows.known:
-            said = self._told.get(shape(term)) if self._told else None
-            if said is None or said.node == self._within:
-                rows.known[term] = self._new(term, rows)
-            else:  # as far as it says before what its own rows reach to
-                loose = _Rows(rows.block, Times(is_loose=True), grouped=rows.grouped, settled=True)
-                below = {"": _HERE} | dict(_Reaches(self._told, said.node).of(term, loose))
-                own = [rows.times.earliest(ref.args[0]) for ref in term.refs if isinstance(ref.args[0], Instance)]
-                span = said.span + max((-one for one in own if one is not None), default=timedelta(0))
-                rows.known[term] = {source: replace(one, span=one.span + span) for source, one in below.items()}
-        return rows.known[term]
+        return self._once(rows.known, term, lambda: self._said_or_new(term, rows))
+
+    def _once(self, known: dict[_Key, tuple[_Found, set[str]]], key: _Key, find: Callable[[], _Found]) -> _Found:
+        """What is found once; what it says of rows that lie ahead goes with it each time."""
+        if key not in known:
+            before, self.ahead = self.ahead, set()
+            try:
+                known[key] = find(), self.ahead
+            finally:
+                self.ahead = before
+        found, ahead = known[key]
+        self.ahead |= ahead
+        return found
+
+    def _said_or_new(self, term: Term, rows: _Rows) -> Reach:
+        said = self._told.get(shape(term)) if self._told else None
+        if said is None or said.node == self._within:
+            return self._new(term, rows)
+        # as far as it says before what its own rows reach to
+        loose = _Rows(rows.block, Times(is_loose=True), grouped=rows.grouped, settled=True)
+        below = {"": _HERE} | dict(_Reaches(self._told, said.node).of(term, loose))
+        own = [rows.times.earliest(ref.args[0]) for ref in term.refs if isinstance(ref.args[0], Instance)]
+        span = said.span + max((-one for one in own if one is not None), default=timedelta(0))
+        return {source: replace(one, span=one.span + span) for source, one in below.items()}
 
     def _new(self, term: Term, rows: _Rows) -> Reach:
         if term.op == "ref":
@@ -207,6 +229,9 @@ class _Reaches:
 
     def of_rows(self, rows: _Rows) -> Reach:
         """What decides which rows there are, into each source; in all, a look-back is that of a value."""
+        return self._once(rows.whole, None, lambda: self._new_of_rows(rows))
+
+    def _new_of_rows(self, rows: _Rows) -> Reach:
         found = [self.of(condition, rows) for condition in rows.block.conditions]
         for instance in rows.block.instances():
             content = instance.content
@@ -287,9 +312,7 @@ class _Reaches:
 
     def _rows_of(self, instance: Instance, rows: _Rows, keys: Sequence[Term], group: bool) -> Reach | None:
         key = (instance, tuple(keys), group)
-        if key not in rows.reached:
-            rows.reached[key] = self._new_rows_of(instance, rows, keys, group)
-        return rows.reached[key]
+        return self._once(rows.reached, key, lambda: self._new_rows_of(instance, rows, keys, group))
 
     def _new_rows_of(self, instance: Instance, rows: _Rows, keys: Sequence[Term], group: bool) -> Reach | None:
         content = instance.content

@@ -265,3 +265,36 @@ def test_what_a_macro_states_stands_for_its_own_windows_alone() -> None:
 def test_only_the_head_of_a_model_states_something() -> None:
     within = f"with rolled as ({STATED}) select k, event_at, n as f from rolled"
     assert reached(within, recent=RECENT) == {"": "unbounded", "orders": "unbounded"}
+
+
+def test_neighbours_share_what_is_followed_and_nothing_else() -> None:
+    """The facts of a feature are the same, whichever others of its view were asked about before."""
+    window = "(partition by k order by at range between interval {} days preceding and {})"
+    columns = {
+        "week": f"sum(amount) over {window.format(7, 'current row')}",
+        "later": f"sum(amount) over {window.format(0, 'interval 2 days following')}",
+        "both": f"sum(amount) over {window.format(7, 'current row')} + sum(amount) over "
+        f"{window.format(0, 'interval 2 days following')}",
+        "next": "lead(amount) over (partition by k order by at, id)",
+        "first": "first(amount) over (partition by k)",
+        "at_night": "amount * hour(at)",
+        "refunded": "coalesce(back, 0)",
+        "share": "coalesce(back, 0) / amount",
+    }
+    listed = ", ".join(f"{text} as {name}" for name, text in columns.items())
+    sql = (
+        f"select k, at as event_at, {listed} from orders left join "
+        "(select order_id, sum(amount) as back from refunds group by order_id) r on r.order_id = orders.id"
+    )
+    view = View(node="v", join_keys={"k": ""}, event_timestamp="event_at", features=dict.fromkeys(columns, ""))
+
+    def asked(*names: str) -> dict[str, Facts]:
+        definitions = Definitions(LEAVES | {"v": Node(sql=sql)})
+        return {name: definitions.facts(view, name) for name in names}
+
+    alone = {name: asked(name)[name] for name in columns}
+    assert [name for name in columns if alone[name].ahead] == ["later", "both", "next"]
+    assert "refunds" in alone["share"].reach
+    assert "refunds" not in alone["at_night"].reach
+    assert asked(*columns) == alone
+    assert asked(*reversed(columns)) == alone
