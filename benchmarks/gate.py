@@ -32,7 +32,7 @@ from feature_warehouse.project.definition import read_definitions
 from feature_warehouse.project.project import ProjectOptions, load_project
 from feature_warehouse.sql.changes import Definitions, View, judge
 from feature_warehouse.sql.nodes import Node
-from feature_warehouse.sql.text import parse
+from feature_warehouse.sql.text import _parsed
 
 COLUMNS = {
     "order_id": "bigint", "user_id": "bigint", "ordered_at": "timestamptz", "amount": "double", "quantity": "integer",
@@ -253,7 +253,7 @@ def main(views: int = 200, features: int = 20) -> None:
     print(f"{views} feature views x {features} features, all rewritten; the judgement alone")
     for name in ("cold", "warm, texts parsed anew", "warm"):
         if name != "warm":
-            parse.cache_clear()
+            _parsed.cache_clear()
         start, cpu = time.perf_counter(), time.process_time()
         before, accepted = project(views, features, True)
         after, proposed = project(views, features, False)

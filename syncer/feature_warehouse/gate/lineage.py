@@ -194,7 +194,9 @@ def _add_service(
             add(Step(service.id, "service", {"owner": service.owner}), step.id)
     for feature in service.on_demand:
         step = Step(f"{service.id}.{feature.name}", "on_demand", {"expression": feature.expression})
-        names = names_read(f"select {feature.expression} as on_demand_value", frozenset({"on_demand_value"}))
+        names = names_read(f"select {feature.expression} as on_demand_value").columns.get(
+            "on_demand_value", frozenset()
+        )
         add(step, *(fields[name] for name in sorted(names & fields.keys())))
         add(Step(service.id, "service", {"owner": service.owner}), step.id)
 

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal
 
 from feature_warehouse.sql.algebra import CHOICE, Term, Terms, uses
-from feature_warehouse.sql.clauses import names_read
+from feature_warehouse.sql.clauses import NamesRead, names_read
 from feature_warehouse.sql.digest import Digests, Unnamed
 from feature_warehouse.sql.facts import Facts, FactsOfRows, Walk
 from feature_warehouse.sql.lookback import Lookback, Stated, everywhere, leaves, shape, stated, total
@@ -277,13 +278,26 @@ class _Reasons:
         """The names of columns that the feature's, keys' and times' names are computed from, in any of the nodes."""
         view = self._view
         times = (view.event_timestamp, view.available_at, view.deleted)
-        read = frozenset(map(lower, filter(None, (feature, *view.join_keys, *times))))
-        texts = [text for _, old, new in self._nodes for node in (old, new) for text in _texts(node)]
-        while True:
-            wider = read.union(*(names_read(text, read) for text in texts))
-            if wider == read:
-                return read
-            read = wider
+        waiting = [*map(lower, filter(None, (feature, *view.join_keys, *times))), *self._names.rows]
+        read: set[str] = set()
+        while waiting:
+            name = waiting.pop()
+            if name not in read:
+                read.add(name)
+                waiting += self._names.columns.get(name, ())
+        return frozenset(read)
+
+    @cached_property
+    def _names(self) -> NamesRead:
+        """What any of the texts computes columns of one name from."""
+        columns: dict[str, frozenset[str]] = {}
+        rows: frozenset[str] = frozenset()
+        for text in {text for _, old, new in self._nodes for node in (old, new) for text in _texts(node)}:
+            found = names_read(text)
+            rows |= found.rows
+            for column, names in found.columns.items():
+                columns[column] = columns.get(column, frozenset()) | names
+        return NamesRead(columns, rows)
 
 
 def _texts(node: Node | None) -> tuple[str, ...]:

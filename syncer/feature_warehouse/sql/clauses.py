@@ -6,9 +6,10 @@ spellings are no news, and what two texts say differently can be told clause by 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import takewhile
 
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
@@ -20,17 +21,26 @@ from feature_warehouse.sql.scope import Names, Relation, Scope
 from feature_warehouse.sql.text import Unclear, lower, parse, words_of, written
 
 
+@dataclass(frozen=True, slots=True)
+class Join:
+    """kind: left, asof left ...; inner where none is written. on: none of an inner join, of which it is a filter."""
+
+    kind: str
+    on: tuple[exp.Expr, ...]
+    using: str
+
+
 @dataclass(frozen=True, eq=False)
 class Clauses:
-    """One SELECT, or one branch of a set operation, by clause: what it says, by what it means."""
+    """One SELECT, or one branch of a set operation, by clause."""
 
-    filters: dict[str, exp.Expr] = field(default_factory=dict)
-    having: dict[str, exp.Expr] = field(default_factory=dict)
-    qualify: dict[str, exp.Expr] = field(default_factory=dict)
-    joins: dict[str, tuple[str, exp.Expr | None, str]] = field(default_factory=dict)  # kind, ON, ON by meaning
+    filters: tuple[exp.Expr, ...] = ()
+    having: tuple[exp.Expr, ...] = ()
+    qualify: tuple[exp.Expr, ...] = ()
+    joins: dict[str, Join] = field(default_factory=dict)
     reads: tuple[str, ...] = ()
-    keys: dict[str, exp.Expr] = field(default_factory=dict)
-    columns: dict[str, tuple[str, exp.Expr]] = field(default_factory=dict)
+    keys: tuple[exp.Expr, ...] = ()
+    columns: dict[str, exp.Expr] = field(default_factory=dict)
     distinct: str = ""
     limit: str = ""
     order: str = ""
@@ -106,8 +116,17 @@ def said(node: exp.Expr, limit: int = 100) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-def by_meaning(found: Iterator[exp.Expr], qualified: bool = False) -> dict[str, exp.Expr]:
-    return {_meaning(written(condition), qualified): condition for condition in found}
+def apart(
+    old: Sequence[exp.Expr], new: Sequence[exp.Expr], qualified: bool = False
+) -> tuple[list[exp.Expr], list[exp.Expr]]:
+    """The expressions that mean what none of the other side does.
+
+    qualified: a.k and b.k are different columns; not so, an alias that is new is no news.
+    """
+    if list(old) == list(new):  # most of what a change leaves alone is written as it was
+        return [], []
+    one, two = ({_meaning(written(node), qualified): node for node in side} for side in (old, new))
+    return [node for key, node in one.items() if key not in two], [node for key, node in two.items() if key not in one]
 
 
 def conditions(node: exp.Expr | None) -> Iterator[exp.Expr]:
@@ -129,12 +148,20 @@ def _relation(node: exp.Expr) -> str:
     return "a subquery" if isinstance(node, exp.Subquery) else said(node, 40)
 
 
-@lru_cache(maxsize=2048)
-def clauses(text: str, qualified: bool = False) -> Mapping[str, Clauses]:
-    """The selects of a query by CTE or alias, the last one by ''. Raises Unclear.
+def clauses(text: str) -> Mapping[str, Clauses]:
+    """The selects of a query by CTE or alias, the last one by ''. Raises Unclear."""
+    found = _selects(text)
+    if isinstance(found, Unclear):
+        raise Unclear(str(found))
+    return found
 
-    qualified: a.k and b.k are different columns; not so, an alias that is new is no news.
-    """
+
+@lru_cache(maxsize=2048)
+def _selects(text: str) -> Mapping[str, Clauses] | Unclear:
+    try:
+        query = parse(text)
+    except Unclear as exc:
+        return Unclear(str(exc))
     found: dict[str, Clauses] = {}
 
     def name_of(wanted: str) -> str:
@@ -156,13 +183,13 @@ def clauses(text: str, qualified: bool = False) -> Mapping[str, Clauses]:
             visit(query.this, name_of(f"{name} first branch".strip()))
             visit(query.expression, name_of(f"{name} second branch".strip()))
         elif isinstance(query, exp.Select):
-            found[name] = _clauses(query, qualified, by_position=name.endswith("branch"))
+            found[name] = _clauses(query, by_position=name.endswith("branch"))
             from_ = query.args.get("from_")
             for table in [*([from_.this] if from_ else []), *(join.this for join in query.args.get("joins") or ())]:
                 if isinstance(table, exp.Subquery):
                     visit(table, name_of(lower(table.alias) or f"subquery of {name or 'it'}"))
 
-    visit(parse(text), "")
+    visit(query, "")
     return found
 
 
@@ -180,19 +207,16 @@ def _with_windows(query: exp.Select) -> exp.Select:
     return query
 
 
-def _clauses(query: exp.Select, qualified: bool, by_position: bool) -> Clauses:
+def _clauses(query: exp.Select, by_position: bool) -> Clauses:
     if query.args.get("windows"):
         query = _with_windows(query)
-
-    def meant(found: Iterator[exp.Expr]) -> dict[str, exp.Expr]:
-        return by_meaning(found, qualified)
 
     def part(name: str) -> exp.Expr | None:
         node = query.args.get(name)
         return node.this if node is not None else None
 
     joins, reads = {}, []
-    on_filters: dict[str, exp.Expr] = {}
+    filters: list[exp.Expr] = []
     from_ = part("from_")
     if from_ is not None:
         reads.append(_relation(from_))
@@ -201,31 +225,30 @@ def _clauses(query: exp.Select, qualified: bool, by_position: bool) -> Clauses:
         kind = [word for word in kind if word not in ("outer", "inner", "cross")]
         relation = _relation(join.this)
         reads.append(relation)
-        on = join.args.get("on")
-        using = ", ".join(sorted(lower(one.name) for one in join.args.get("using") or ()))
-        if not kind and on is not None:  # an inner join's condition is a filter
-            on_filters.update(meant(conditions(on)))
-            on = None
-        on_meant = " ".join(sorted(meant(conditions(on)))) if on is not None else using
+        on = tuple(conditions(join.args.get("on")))
+        if not kind:  # an inner join's condition is a filter
+            filters += on
+            on = ()
         key, number = relation, 1
         while key in joins:
             number += 1
             key = f"{relation} ({number})"
-        joins[key] = (" ".join(kind) or "inner", on, on_meant)
+        using = ", ".join(sorted(lower(one.name) for one in join.args.get("using") or ()))
+        joins[key] = Join(" ".join(kind) or "inner", on, using)
     columns = {}
     for number, item in enumerate(query.expressions):
         value = item.this if isinstance(item, exp.Alias) else item
         name = f"column {number + 1}" if by_position else lower(item.alias_or_name) or written(value)
-        columns["*" if value.find(exp.Star) is value else name] = (_meaning(written(value), qualified), value)
+        columns["*" if value.find(exp.Star) is value else name] = value
     limit = [said(query.args[one]).removeprefix("limit ") for one in ("limit", "offset") if query.args.get(one)]
     distinct = query.args.get("distinct")
     return Clauses(
-        filters=on_filters | meant(conditions(part("where"))),
-        having=meant(conditions(part("having"))),
-        qualify=meant(conditions(part("qualify"))),
+        filters=(*filters, *conditions(part("where"))),
+        having=tuple(conditions(part("having"))),
+        qualify=tuple(conditions(part("qualify"))),
         joins=joins,
         reads=tuple(sorted(reads)),
-        keys={_meaning(written(key), qualified): key for key in _group_keys(query, columns)},
+        keys=tuple(_group_keys(query)),
         columns=columns,
         distinct=said(distinct) if distinct is not None else "",
         limit=" ".join(limit),
@@ -233,40 +256,45 @@ def _clauses(query: exp.Select, qualified: bool, by_position: bool) -> Clauses:
     )
 
 
-def _group_keys(query: exp.Select, columns: Mapping[str, tuple[str, exp.Expr]]) -> list[exp.Expr]:
-    """What GROUP BY names, where it gives a column's number or its alias the column's own value."""
+def _group_keys(query: exp.Select) -> Iterator[exp.Expr]:
+    """What GROUP BY names; in place of a column's number or alias, the column's own value. Behind a star, which is no
+    column but many, a number stays a number."""
     group = query.args.get("group")
-    by_name = {name: value for name, (_, value) in columns.items()}
-    listed = list(by_name.values())
-    return [
-        listed[int(key.name) - 1]
-        if isinstance(key, exp.Literal) and key.is_int and 0 < int(key.name) <= len(listed)
-        else by_name.get(lower(key.name), key)
-        if isinstance(key, exp.Column) and not key.table
-        else key
-        for key in (group.expressions if group else ())
-    ]
+    listed = [item.unalias() for item in takewhile(lambda item: item.find(exp.Star) is None, query.expressions)]
+    named = {lower(item.alias): item.this for item in reversed(query.expressions) if isinstance(item, exp.Alias)}
+    for key in group.expressions if group else ():
+        if isinstance(key, exp.Literal) and key.is_int and 0 < int(key.name) <= len(listed):
+            yield listed[int(key.name) - 1]
+        elif isinstance(key, exp.Column) and not key.table:
+            yield named.get(lower(key.name), key)
+        else:
+            yield key
 
 
-def names_read(text: str, wanted: frozenset[str]) -> frozenset[str]:
-    """The names that the columns of these names are computed from, in any select of a query, and those that decide
-    about its rows; and themselves."""
+@dataclass(frozen=True, slots=True)
+class NamesRead:
+    """Of which names the columns of a text are computed, by their own; and the names that decide about its rows."""
+
+    columns: Mapping[str, frozenset[str]]
+    rows: frozenset[str]
+
+
+@lru_cache(maxsize=2048)
+def names_read(text: str) -> NamesRead:
+    """In any select of a query; nothing where it is not understood."""
     try:
         selects = clauses(text).values()
     except Unclear:
-        return wanted
-    found = set(wanted)
+        return NamesRead({}, frozenset())
+    columns: dict[str, frozenset[str]] = {}
+    rows: set[str] = set()
     for select in selects:
-        for column, (_, value) in select.columns.items():
-            if column in wanted:
-                found |= _columns(value)
-        for conditions in (select.filters, select.having, select.qualify, select.keys):
-            for condition in conditions.values():
-                found |= _columns(condition)
-        for _, on, _ in select.joins.values():
-            found |= _columns(on) if on is not None else set()
-    return frozenset(found)
+        for column, value in select.columns.items():
+            columns[column] = columns.get(column, frozenset()) | _columns(value)
+        deciding = (select.filters, select.having, select.qualify, select.keys, *(j.on for j in select.joins.values()))
+        rows = rows.union(*(_columns(one) for several in deciding for one in several))
+    return NamesRead(columns, frozenset(rows))
 
 
-def _columns(node: exp.Expr) -> set[str]:
-    return {lower(read.name) for read in node.find_all(exp.Column)}
+def _columns(node: exp.Expr) -> frozenset[str]:
+    return frozenset(lower(read.name) for read in node.find_all(exp.Column))

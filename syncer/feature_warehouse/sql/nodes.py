@@ -47,7 +47,7 @@ class Reader:
 
     def relation(self, name: str) -> Relation:
         """The rows of a node. Raises KeyError for a name that no node has."""
-        if name in self._relations:
+        if name in self._relations:  # it is asked for again with each feature
             return self._relations[name]
         for other, waiting in self._unread(name):
             already = len(self._reading)

@@ -161,9 +161,23 @@ def _first_line(exc: Exception) -> str:
 _FIRST = (TokenType.SELECT, TokenType.WITH, TokenType.FROM, TokenType.VALUES, TokenType.L_PAREN)
 
 
-@lru_cache(maxsize=4096)
 def parse(text: str) -> exp.Query:
     """The tree of one query that keeps every word of the text, or Unclear."""
+    found = _parsed(text)
+    if isinstance(found, Unclear):
+        raise Unclear(str(found))  # a new one: what is raised holds on to those who were called
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> exp.Query | Unclear:
+    try:
+        return _tree(text)
+    except Unclear as exc:
+        return Unclear(str(exc))
+
+
+def _tree(text: str) -> exp.Query:
     tokens = tokens_of(text)
     while tokens and tokens[-1].token_type == TokenType.SEMICOLON:
         tokens.pop()

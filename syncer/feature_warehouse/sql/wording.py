@@ -6,13 +6,13 @@ For people: a sentence that names the clause and the CTE. Whether a change matte
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from sqlglot import exp
 
-from feature_warehouse.sql.clauses import Clauses, by_meaning, clauses, conditions, said
+from feature_warehouse.sql.clauses import Clauses, apart, clauses, said
 from feature_warehouse.sql.text import Unclear, lower, parse, words_of, written
 
 
@@ -27,21 +27,21 @@ class Said:
 def compared(node: str, old: str, new: str, qualified: bool = False) -> list[Said]:
     """What a node's two texts say differently."""
     try:
-        before, after = clauses(old, qualified), clauses(new, qualified)
+        before, after = clauses(old), clauses(new)
     except Unclear:  # the change itself says why it is compared as text
         return [Said(f"the SQL of `{node}` changed")] if words_of(old) != words_of(new) else []
     sentences: list[Said] = []
     for name in after:
         if name in before:
             where = f"`{name}` of `{node}`" if name else f"`{node}`"
-            sentences += _compared(where, before[name], after[name], final=not name)
+            sentences += _compared(where, before[name], after[name], qualified, final=not name)
     if qualified:  # all that is left to say
         sentences += [Said(f"`{name}` added in `{node}`") for name in after if name not in before]
         sentences += [Said(f"`{name}` removed from `{node}`") for name in before if name not in after]
     return sentences
 
 
-def _compared(where: str, old: Clauses, new: Clauses, *, final: bool) -> Iterator[Said]:
+def _compared(where: str, old: Clauses, new: Clauses, qualified: bool, *, final: bool) -> Iterator[Said]:
     if old.combined != new.combined:
         yield Said(f"{old.combined or 'one query'} -> {new.combined or 'one query'} in {where}")
     if old.distinct != new.distinct:
@@ -51,56 +51,51 @@ def _compared(where: str, old: Clauses, new: Clauses, *, final: bool) -> Iterato
         ("having", old.having, new.having),
         ("qualify", old.qualify, new.qualify),
     ):
-        gone, come = _apart(one, two)
+        gone, come = apart(one, two, qualified)
         if len(gone) == len(come) == 1:
             yield Said(f"{_change(gone[0], come[0], name)} in {where}")
             continue
         yield from (Said(f"{name} removed in {where}: {said(condition)}") for condition in gone)
         yield from (Said(f"{name} added in {where}: {said(condition)}") for condition in come)
-    yield from _joins(where, old, new)
-    gone, come = _apart(old.keys, new.keys)
+    yield from _joins(where, old, new, qualified)
+    gone, come = apart(old.keys, new.keys, qualified)
     if gone or come:
-        before, after = (", ".join(map(said, keys.values())) or "none" for keys in (old.keys, new.keys))
+        before, after = (", ".join(map(said, keys)) or "none" for keys in (old.keys, new.keys))
         yield Said(f"group by {before} -> {after} in {where}")
     if old.limit != new.limit:
         yield Said(f"limit {old.limit or 'none'} -> {new.limit or 'none'} in {where}")
     elif old.order != new.order and (new.limit or new.distinct or not final):
         yield Said(f"{old.order or 'no order'} -> {new.order or 'no order'} in {where}")
-    for column, (meant, value) in new.columns.items():
-        if column in old.columns and old.columns[column][0] != meant:
+    for column, value in new.columns.items():
+        if column in old.columns and any(apart([old.columns[column]], [value], qualified)):
             about = None if column == "*" or column.startswith("column ") else column
-            yield Said(f"{_change(old.columns[column][1], value, f'`{column}`')} in {where}", about)
+            yield Said(f"{_change(old.columns[column], value, f'`{column}`')} in {where}", about)
 
 
-def _joins(where: str, old: Clauses, new: Clauses) -> Iterator[Said]:
-    for relation, (kind, on, meant) in new.joins.items():
+def _joins(where: str, old: Clauses, new: Clauses, qualified: bool) -> Iterator[Said]:
+    for relation, join in new.joins.items():
         if relation not in old.joins:
             if relation not in old.reads:
-                yield Said(f"{kind} join added in {where}: {relation}" + (f" on {said(on)}" if on is not None else ""))
-            elif kind != "inner":
-                yield Said(f"`{relation}` is now the side that is joined, by a {kind} join, in {where}")
+                on = f" on {said(exp.and_(*join.on, copy=True))}" if join.on else ""
+                yield Said(f"{join.kind} join added in {where}: {relation}{on}")
+            elif join.kind != "inner":
+                yield Said(f"`{relation}` is now the side that is joined, by a {join.kind} join, in {where}")
             continue
-        old_kind, old_on, old_meant = old.joins[relation]
-        if old_kind != kind:
-            yield Said(f"join {old_kind} -> {kind} on `{relation}` in {where}")
-        elif old_meant != meant:
-            if on is not None and old_on is not None:
-                gone, come = _apart(by_meaning(conditions(old_on)), by_meaning(conditions(on)))
-                if len(gone) == len(come) == 1:
-                    yield Said(f"{_change(gone[0], come[0], f'join of `{relation}`')} in {where}")
-                    continue
+        before = old.joins[relation]
+        gone, come = apart(before.on, join.on, qualified)
+        if before.kind != join.kind:
+            yield Said(f"join {before.kind} -> {join.kind} on `{relation}` in {where}")
+        elif len(gone) == len(come) == 1:
+            yield Said(f"{_change(gone[0], come[0], f'join of `{relation}`')} in {where}")
+        elif gone or come or before.using != join.using:
             yield Said(f"condition of the join of `{relation}` changed in {where}")
-    for relation, (kind, _, _) in old.joins.items():
+    for relation, join in old.joins.items():
         if relation not in new.joins and relation not in new.reads:
-            yield Said(f"{kind} join removed in {where}: {relation}")
+            yield Said(f"{join.kind} join removed in {where}: {relation}")
     read_no_more = [one for one in old.reads if one not in (*new.reads, *old.joins)]
     read_now = [one for one in new.reads if one not in (*old.reads, *new.joins)]
     if len(read_no_more) == len(read_now) == 1:
         yield Said(f"reads `{read_no_more[0]}` -> `{read_now[0]}` in {where}")
-
-
-def _apart(old: Mapping[str, exp.Expr], new: Mapping[str, exp.Expr]) -> tuple[list[exp.Expr], list[exp.Expr]]:
-    return [v for k, v in old.items() if k not in new], [v for k, v in new.items() if k not in old]
 
 
 def _change(old: exp.Expr, new: exp.Expr, what: str) -> str:

@@ -121,6 +121,14 @@ def test_a_join_says_its_kind_and_relation() -> None:
     assert "join left -> inner on `raw_planes` in `carrier_delays`" in changes[0].reasons
 
 
+def test_a_position_in_group_by_counts_all_columns_also_two_of_one_name() -> None:
+    text = "select tailnum as carrier, carrier, max(arrived_at) as event_at, avg(delay) as mean_delay, 1 as flights from stg_flights group by {}"
+    view = "select carrier, event_at, mean_delay, flights from grouped"
+    old, new = (project(view, more={"grouped": Node(sql=text.format(keys))}) for keys in ("1, 2", "1"))
+    [changed, _] = judge(old, VIEW, new, VIEW)
+    assert changed.reasons == ("group by tailnum, carrier -> tailnum in `grouped`",)
+
+
 def test_breaks() -> None:
     renamed = View(
         node="carrier_delays",
