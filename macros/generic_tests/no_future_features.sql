@@ -24,7 +24,7 @@
             ),
 
             recomputed as (
-                {{ feature_warehouse.default__point_in_time_select(
+                {{ feature_warehouse.portable__point_in_time_select(
                     spine="sampled",
                     spine_columns=spine_columns,
                     spine_timestamp=spine_timestamp,
@@ -44,7 +44,7 @@
                         except all
                         select {{ columns | join(", ") }}
                         from recomputed
-                    )
+                    ) as unexpected
                 union all
                 select 'known at that time' as found, *
                 from
@@ -54,7 +54,7 @@
                         except all
                         select *
                         from sampled
-                    )
+                    ) as expected
             )
 
         select *

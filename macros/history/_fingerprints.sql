@@ -8,10 +8,8 @@
     from
         (
             select
-                cast(
-                    {{ feature_warehouse._quoted(view.available_at or view.event_timestamp) }} at time zone 'UTC'
-                    as date
-                ) as available_on,
+                {{ feature_warehouse._utc_date(feature_warehouse._quoted(view.available_at or view.event_timestamp)) }}
+                as available_on,
                 {{ dbt.concat(feature_warehouse._column_texts(view, columns)) }} as row_text
             from {{ view.relation }}
         ) as history

@@ -32,7 +32,7 @@
 
         last_closed as (
             select
-                cast(({{ now }} - {{ feature_warehouse._interval(seconds) }}) at time zone 'UTC' as date)
+                {{ feature_warehouse._utc_date("(" ~ now ~ " - " ~ feature_warehouse._interval(seconds) ~ ")") }}
                 - 1 as available_on
         ),
 

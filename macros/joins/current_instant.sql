@@ -13,7 +13,7 @@
         {% do feature_warehouse._check_instant(now, "current_instant", "the var feature_warehouse_now") %}
     {% endif %}
 
-    {{ return("cast('" ~ now ~ "' as timestamp with time zone)") }}
+    {{ return(feature_warehouse._instant(now)) }}
 
 {% endmacro %}
 

@@ -34,7 +34,7 @@
         ) %}
     {% endfor %}
 
-    {% set since, until = "cast('" ~ start ~ "' as timestamptz)", "cast('" ~ end ~ "' as timestamptz)" %}
+    {% set since, until = feature_warehouse._instant(start), feature_warehouse._instant(end) %}
 
     with
 
@@ -102,7 +102,7 @@
                         {{ known }} as __known,
                         {% for feature in read["columns"] %}
                             cast(
-                                null as {{ view.columns[feature] }}
+                                null as {{ feature_warehouse._sql_type(view.columns[feature]) }}
                             ) as {{ feature_warehouse._quoted(feature) }}{{ "," if not loop.last }}
                         {% endfor %}
                     from kept_{{ i }}
@@ -165,7 +165,7 @@
                 select
                     '{{ read.view.id }}' as feature_view,
                     {% for name, data_type in key_types.items() %}
-                        {{ found[name] if name in found else "cast(null as " ~ data_type ~ ")" }}
+                        {{ found[name] if name in found else "cast(null as " ~ feature_warehouse._sql_type(data_type) ~ ")" }}
                         as {{ feature_warehouse._quoted(name) }},
                     {% endfor %}
                     __changed_at as changed_at,
@@ -173,7 +173,7 @@
                     __event_time as event_timestamp,
                     __known as available_at,
                     {% for name, data_type in feature_types.items() %}
-                        {{ found[name] if name in found else "cast(null as " ~ data_type ~ ")" }}
+                        {{ found[name] if name in found else "cast(null as " ~ feature_warehouse._sql_type(data_type) ~ ")" }}
                         as {{ feature_warehouse._quoted(name) }}{{ "," if not loop.last }}
                     {% endfor %}
                 from changes_{{ loop.index }} {{ "union all" if not loop.last }}

@@ -1,6 +1,7 @@
 {# One row per entity: the newest row of a feature view that is known now and not older than its ttl. The same rules as
-   point_in_time_join at the instant `current_instant()`, therefore the same values that training would see. #}
-{% macro latest_values(relation) %}
+   point_in_time_join at the instant `current_instant()`, or `at` another one, therefore the same values that training would
+   see. #}
+{% macro latest_values(relation, at=none) %}
 
     {% if not execute %} {{ return("select 1") }} {% endif %}
 
@@ -9,7 +10,8 @@
     {% set known = feature_warehouse._quoted(view.available_at or view.event_timestamp) %}
     {% set deleted = feature_warehouse._quoted(view.deleted) if view.deleted %}
     {% set keys = feature_warehouse._quoted(view.join_keys) %}
-    {% set now = feature_warehouse.current_instant() %}
+    {% if at is not none %} {% do feature_warehouse._check_instant(at, "latest_values", "at") %} {% endif %}
+    {% set now = feature_warehouse.current_instant() if at is none else feature_warehouse._instant(at) %}
     {% set columns = view.columns.keys() | reject("equalto", view.deleted) | list %}
 
     with

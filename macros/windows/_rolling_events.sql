@@ -1,7 +1,7 @@
 {# The CTE of the events that count at some time: the keys, __event_time, __known_at, __counts_from, the values. With
    `changed_since` only what a row from that instant on can show: of entities about whom something became known since then,
    the events that some window still holds. #}
-{% macro _rolling_events(events, join_keys, event_timestamp, available_at, plan, changed_since, checks_types) %}
+{% macro _rolling_events(events, join_keys, event_timestamp, available_at, plan, changed_since) %}
 
     {% set keys = feature_warehouse._quoted(join_keys) %}
     {% set event, known = feature_warehouse._quoted(event_timestamp), feature_warehouse._quoted(available_at) %}
@@ -9,15 +9,11 @@
     {% set usable %}
         {% for key in keys %} {{ key }} is not null and {% endfor %} {{ event }} is not null
         {% if available_at != event_timestamp %} and {{ known }} is not null {% endif %}
-        {% if checks_types %}
-            {% for column in [event_timestamp, available_at] | unique %}
-                and case
-                    when typeof({{ feature_warehouse._quoted(column) }}) = 'TIMESTAMP WITH TIME ZONE'
-                    then true
-                    else error({{ feature_warehouse._text(feature_warehouse._naive_event(column)) }})
-                end
-            {% endfor %}
-        {% endif %}
+        {% for column in [event_timestamp, available_at] | unique %}
+            and {{ feature_warehouse._instant_or_error(
+                feature_warehouse._quoted(column), feature_warehouse._naive_event(column)
+            ) }}
+        {% endfor %}
     {% endset %}
 
     {% if changed_since is not none %}

@@ -11,7 +11,6 @@ import contextlib
 import os
 import pwd
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
@@ -40,7 +39,10 @@ _SETTINGS = {
     "full_page_writes": "off",
     "synchronous_commit": "off",
 }
-_START_SECONDS = 60.0
+_START_SECONDS = 120.0
+
+#: Runs a server until our end of its input is closed: by ``stop``, or because we were killed.
+_WHILE_WE_LIVE = '"$@" </dev/null & server=$!; cat >/dev/null; kill -QUIT $server; wait $server'
 
 
 def find_programs() -> Path | None:
@@ -133,9 +135,11 @@ class Postgres:
         with log.open("wb") as written:
             self._process = subprocess.Popen(
                 [
+                    *("sh", "-c", _WHILE_WE_LIVE, "sh"),
                     *(programs / "postgres", "-D", data, "-p", str(self.port)),
                     *(part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")),
                 ],
+                stdin=subprocess.PIPE,
                 stdout=written,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -159,13 +163,9 @@ class Postgres:
     def stop(self) -> None:
         """Ends the server at once: nothing in it is kept."""
         process, self._process = self._process, None
-        if process is not None:
-            process.send_signal(signal.SIGQUIT)
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        if process is not None and process.stdin is not None:
+            process.stdin.close()
+            process.wait()
         if self._folder is not None:
             self._folder.cleanup()
 

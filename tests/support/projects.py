@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dbt.cli.main import dbtRunner
 from dbt.deprecations import reset_deprecations
+
+if TYPE_CHECKING:
+    from tests.support.postgres import Database
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,15 +38,27 @@ flags: {{send_anonymous_usage_stats: false}}
 
 
 class Project:
-    """A dbt project called ``name`` in ``folder``; files map a path to its text."""
+    """A dbt project called ``name`` in ``folder``; files map a path to its text. No ``server``: DuckDB."""
 
     def __init__(
-        self, folder: Path, files: dict[str, str], *, name: str = "shop", target: str = "dev", more: str = ""
+        self,
+        folder: Path,
+        files: dict[str, str],
+        *,
+        name: str = "shop",
+        target: str = "dev",
+        more: str = "",
+        server: Database | None = None,
     ) -> None:
         self.folder = folder
         self.database = folder / f"{name}.duckdb"
+        self.server = server
+        self.engine = "postgres" if server else "duckdb"
         self.write("dbt_project.yml", PROJECT.format(name=name, more=more))
-        self.write("profiles.yml", PROFILE.format(name=name, target=target, path=self.database))
+        profile = PROFILE.format(name=name, target=target, path=self.database)
+        if server:  # JSON is YAML
+            profile = json.dumps({name: {"target": target, "outputs": {target: server.output()}}})
+        self.write("profiles.yml", profile)
         self.write("packages.yml", f"packages: [{{local: '{ROOT}'}}]\n")
         (folder / "dbt_packages").mkdir()
         (folder / "dbt_packages" / "feature_warehouse").symlink_to(ROOT)  # what `dbt deps` does for a local package

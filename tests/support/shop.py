@@ -199,7 +199,7 @@ class Shop(Project):
 
     redis_url = "redis://127.0.0.1:1/0"  # nobody listens there
 
-    def __init__(self, folder: Path, files: dict[str, str], **settings: str) -> None:
+    def __init__(self, folder: Path, files: dict[str, str], **settings: Any) -> None:
         super().__init__(folder, files, **settings)
         # Where a copy has it too: a profile that differs would cost each copy a full parse.
         self.replace("profiles.yml", str(self.database), self.database.name)

@@ -48,7 +48,7 @@ ORDERS_TYPES = {"event_at": "timestamptz", "known_at": "timestamptz", "amount": 
 
 PORTABLE = """
 {% set orders, visits = ref("orders", v=1), ref("visits") %}
-{{ feature_warehouse.default__point_in_time_select(
+{{ feature_warehouse.portable__point_in_time_select(
     spine=visits, spine_columns=["customer", "asked_at"], spine_timestamp="asked_at",
     reads=feature_warehouse._feature_reads([orders], none, "test"), on_demand=none, allow_equal=true, known_as_of=none,
 ) if execute else "select 1" }}

@@ -178,7 +178,7 @@ exposures:
         "models/windows.sql": f"{{{{ feature_warehouse.rolling_features({called}, features={json.dumps(rolling)}) }}}}",
         "models/portable_windows.sql": (
             f"{{% set found = {latest} %}}"
-            f"{{{{ feature_warehouse.default__rolling_select({portable}) if execute else 'select 1' }}}}"
+            f"{{{{ feature_warehouse.portable__rolling_select({portable}) if execute else 'select 1' }}}}"
         ),
         "models/fingerprints.sql": f"{{{{ feature_warehouse.history_fingerprints({latest}) }}}}",
         "models/reference.sql": f"{{{{ feature_warehouse.drift_reference({latest}, {period}) }}}}",

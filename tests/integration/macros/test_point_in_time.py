@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
-import duckdb
-import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.engines import NAMES, Engine, asked, database_of, type_on
 from tests.support.projects import Project
 
 #: column -> type
@@ -29,18 +29,23 @@ COLUMNS = {
     "gone": "boolean",
 }
 
-HISTORY = "select " + ", ".join(f"null::{type_} as {name}" for name, type_ in COLUMNS.items()) + " where false"
-
 VIEW = """
   - name: {name}
     config:
       contract: {{enforced: true}}
       materialized: table
+      indexes: {indexes}
       meta: {{feature_view: {{entity: customer, join_keys: [k, region], event_timestamp: event_at, {meta}}}}}
     columns:
 {columns}
     versions: [{{v: 1}}]
 """
+
+#: What PostgreSQL's form of the join looks rows up in.
+INDEXES = {"duckdb": "[]", "postgres": "[{columns: [k, region, event_at, known_at]}]"}
+
+#: An instant for which another one is put into compiled SQL.
+LATER = "2026-01-01T00:00:00.123456Z"
 
 #: name -> (metadata, ttl, sync delay, availability counts, tombstones count)
 VIEWS: dict[str, tuple[str, timedelta | None, timedelta, bool, bool]] = {
@@ -74,37 +79,43 @@ JOIN = """
 PORTABLE = """
 {{% set views, labels = [{views}], ref('labels') %}}
 {{% set reads = feature_warehouse._feature_reads(views, none, 'test') if execute else [] %}}
-{{{{ feature_warehouse.default__point_in_time_select(
+{{{{ feature_warehouse.portable__point_in_time_select(
     spine=labels, spine_columns=['label_id', 'k', 'region', 'asked_at', 'note'], spine_timestamp='asked_at',
     reads=reads, on_demand=none, allow_equal={equal}, known_as_of=none
 ) if execute else 'select 1' }}}}
 """
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+@pytest.fixture(scope="module", params=NAMES)
+def engine(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Engine]:
+    types = {name: type_on(request.param, type_) for name, type_ in COLUMNS.items()}
+    history = "select " + ", ".join(f"null::{type_} as {name}" for name, type_ in types.items()) + " where false"
     views = ", ".join(ITEM.format(name=name) for name in VIEWS)
-    columns = "\n".join(f'      - {{name: {name}, data_type: "{type_}"}}' for name, type_ in COLUMNS.items())
-    files = {f"models/{name}_v1.sql": HISTORY for name in VIEWS}
+    columns = "\n".join(f'      - {{name: {name}, data_type: "{type_}"}}' for name, type_ in types.items())
+    files = {f"models/{name}_v1.sql": history for name in VIEWS}
     files |= {
         f"models/latest_{name}_v1.sql": f"{{{{ feature_warehouse.latest_values(ref('{name}', v=1)) }}}}"
         for name in VIEWS
     }
+    files |= {
+        f"models/{name}_at.sql": f"{{{{ feature_warehouse.latest_values(ref('{name}', v=1), at='{LATER}') }}}}"
+        for name in VIEWS
+    }
     files["models/views.yml"] = "models:" + "".join(
-        VIEW.format(name=name, meta=view[0], columns=columns) for name, view in VIEWS.items()
+        VIEW.format(name=name, meta=view[0], columns=columns, indexes=INDEXES[request.param])
+        for name, view in VIEWS.items()
     )
     files["models/labels.sql"] = (
         "{{ config(materialized='table') }} select 1::bigint as label_id, 'a' as k, 1::integer as region, "
         "timestamptz '2026-01-01' as asked_at, 'x' as note where false"
     )
     for equal in (True, False):
-        files[f"models/asof_{equal}.sql"] = JOIN.format(
-            form="point_in_time_join", views=views, equal=str(equal).lower()
-        )
+        files[f"models/own_{equal}.sql"] = JOIN.format(form="point_in_time_join", views=views, equal=str(equal).lower())
         files[f"models/portable_{equal}.sql"] = PORTABLE.format(views=views, equal=str(equal).lower())
-    made = Project(tmp_path_factory.mktemp("shop"), files)
+    made = Project(tmp_path_factory.mktemp("shop"), files, server=database_of(request, request.param))
     made.dbt("run")
-    return made
+    with asked(made) as asks:
+        yield asks
 
 
 # --- the oracle ------------------------------------------------------------------------------------------------------
@@ -155,18 +166,7 @@ histories = st.lists(rows, max_size=40, unique_by=lambda row: (row["key"], row["
 labels = st.lists(st.tuples(keys, moments | moments | st.none()), max_size=40)
 
 
-def load(connection: duckdb.DuckDBPyConnection, table: str, columns: list[str], rows: list[tuple[Any, ...]]) -> None:
-    """Replaces the rows of ``table``; instants go in as text, so that the infinite ones can."""
-    texts = ([ENDS.get(v, v.isoformat()) if isinstance(v, datetime) else v for v in row] for row in rows)
-    content = dict(zip(columns, zip(*texts, strict=True), strict=True)) if rows else dict.fromkeys(columns, ())
-    connection.register("given", pa.table({name: pa.array(list(values)) for name, values in content.items()}))
-    connection.execute(f"delete from {table}; insert into {table} select * from given")
-    connection.unregister("given")
-
-
-def fill(
-    connection: duckdb.DuckDBPyConnection, history: list[dict[str, Any]], spine: list[tuple[Any, Any]], zero: float
-) -> list[dict[str, Any]]:
+def fill(engine: Engine, history: list[dict[str, Any]], spine: list[tuple[Any, Any]], zero: float) -> list[Any]:
     """Loads the same history into every view; returns the rows as loaded, each with values of its own."""
     loaded = [
         {
@@ -183,10 +183,14 @@ def fill(
         for i, row in enumerate(history)
     ]
     for view in VIEWS:
-        load(connection, f"{view}_v1", list(COLUMNS), [tuple(row.values()) for row in view_rows(loaded, view)])
+        engine.fill(f"{view}_v1", list(COLUMNS), [[written(v) for v in r.values()] for r in view_rows(loaded, view)])
     asked = [(i // 2, *key, at, "n") for i, (key, at) in enumerate(spine)]
-    load(connection, "labels", ["label_id", "k", "region", "asked_at", "note"], asked)
+    engine.fill("labels", ["label_id", "k", "region", "asked_at", "note"], asked)
     return loaded
+
+
+def written(value: Any) -> Any:
+    return ENDS.get(value, value) if isinstance(value, datetime) else value
 
 
 def view_rows(loaded: list[dict[str, Any]], view: str) -> list[dict[str, Any]]:
@@ -216,23 +220,15 @@ def shown(value: Any) -> Any:
     return repr(value) if isinstance(value, float | list) else str(value) if isinstance(value, Decimal) else value
 
 
-@pytest.fixture(scope="module")
-def connection(project: Project) -> Any:
-    with duckdb.connect(str(project.database)) as made:
-        made.execute("set TimeZone = 'UTC'")
-        yield made
-
-
-def assert_join_equals_oracle(
-    project: Project, connection: Any, history: list[Any], spine: list[Any], loops: bool
-) -> None:
+def assert_join_equals_oracle(engine: Engine, history: list[Any], spine: list[Any], loops: bool) -> None:
     """Both forms of the join, with and without the label's own instant.
 
     ``loops``: DuckDB has two ASOF joins of its own, loops for a few spine rows and sorting for more. The loops lose the
     sign of a zero in a list.
     """
-    loaded = fill(connection, history, spine, zero=0.0 if loops else -0.0)
-    connection.execute(f"set asof_loop_join_threshold = {64 if loops else 0}")
+    loaded = fill(engine, history, spine, zero=0.0 if loops else -0.0)
+    if engine.name == "duckdb":
+        engine.execute(f"set asof_loop_join_threshold = {64 if loops else 0}")
     histories = {view: by_key(view_rows(loaded, view)) for view in VIEWS}
     for equal in (True, False):
         expected = []
@@ -242,21 +238,19 @@ def assert_join_equals_oracle(
                 row += features(known_row(histories[view].get(key, []), key, at, view, strict=not equal))
             expected.append(tuple(row))
         expected.sort(key=repr)
-        for form in ("asof", "portable"):
-            found = connection.execute(project.compiled(f"{form}_{equal}")).fetchall()
+        for form in ("own", "portable"):
+            found = engine.rows(engine.project.compiled(f"{form}_{equal}"))
             assert sorted((tuple(map(shown, row)) for row in found), key=repr) == expected, form
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=histories, spine=labels, loops=st.booleans())
-def test_every_row_equals_the_oracle(
-    project: Project, connection: Any, history: list[Any], spine: list[Any], loops: bool
-) -> None:
-    assert_join_equals_oracle(project, connection, history, spine, loops)
+def test_every_row_equals_the_oracle(engine: Engine, history: list[Any], spine: list[Any], loops: bool) -> None:
+    assert_join_equals_oracle(engine, history, spine, loops)
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_every_row_of_thousands_of_cases_equals_the_oracle(project: Project, connection: Any, seed: int) -> None:
+def test_every_row_of_thousands_of_cases_equals_the_oracle(engine: Engine, seed: int) -> None:
     """1,000 histories of one entity each in one run, from empty to dense on few moments: every tie and edge occurs."""
     draw = random.Random(seed)
 
@@ -275,22 +269,24 @@ def test_every_row_of_thousands_of_cases_equals_the_oracle(project: Project, con
             values = {"amount": draw.choice([None, 0, 2**53 + 1]), "gone": draw.choice([None, False, False, True])}
             history[key, event_at, known_at] = {"key": key, "event_at": event_at, "known_at": known_at, **values}
         spine += [(key, at) for at in (moment(steps) for _ in range(draw.choice([1, 2, 5]))) if at not in ENDS]
-    assert_join_equals_oracle(project, connection, list(history.values()), spine, loops=False)
+    assert_join_equals_oracle(engine, list(history.values()), spine, loops=False)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=histories, now=moments)
-def test_latest_values_are_what_the_join_gives_now(
-    project: Project, connection: Any, history: list[Any], now: datetime
-) -> None:
-    loaded = fill(connection, history, [], zero=-0.0)
-    connection.execute("set variable feature_warehouse_now = $now", {"now": now.isoformat()})
+def test_latest_values_are_what_the_join_gives_now(engine: Engine, history: list[Any], now: datetime) -> None:
+    loaded = fill(engine, history, [], zero=-0.0)
+    if engine.name == "duckdb":
+        engine.execute(f"set variable feature_warehouse_now = '{now.isoformat()}'")
     for view in VIEWS:
         if view == "delayed":
             continue  # the delay is the way to Redis: training alone knows it
-        query = f"select k, region, amount, price::varchar, recent, score from latest_{view}_v1"
-        found = [tuple(map(shown, row)) for row in connection.execute(query).fetchall()]
+        latest = [f"({engine.project.compiled(f'{view}_at').replace(LATER, now.isoformat())}) as latest"]
+        latest += [f"latest_{view}_v1"] if engine.name == "duckdb" else []
         entities = {(r["k"], r["region"]) for r in loaded}
         rows_known = {key: known_row(view_rows(loaded, view), key, now, view, strict=False) for key in entities}
         expected = [(*key, *features(row)) for key, row in rows_known.items() if row is not None]
-        assert sorted(found, key=repr) == sorted(expected, key=repr), view
+        for relation in latest:
+            query = f"select k, region, amount, price::varchar, recent, score from {relation}"
+            found = [tuple(map(shown, row)) for row in engine.rows(query)]
+            assert sorted(found, key=repr) == sorted(expected, key=repr), view

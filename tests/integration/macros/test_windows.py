@@ -119,7 +119,7 @@ PUBLIC = """
 
 PORTABLE = """
 {{% set events = ref('events') %}}
-{{{{ feature_warehouse.default__rolling_select(
+{{{{ feature_warehouse.portable__rolling_select(
     events=events, join_keys=['k', 'region'], event_timestamp='happened_at', available_at='loaded_at',
     plan=feature_warehouse._rolling_plan({features}, ['k', 'region'], 'test'), changed_since=none
 ) if execute else 'select 1' }}}}
