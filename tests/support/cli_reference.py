@@ -75,6 +75,8 @@ With `--json` a result is one JSON object on one line:
 | `drop` | `namespace`, `dropped`; `removed`, entities by view |
 | `get` | `service`; `features` and `statuses`, both by feature; `not_computed`, on-demand features for want of DuckDB |
 | `lineage` | `steps`, each with `id`, `kind` and what is known of it; `edges`, each with `from`, `to` |
+| `log` | `namespace`; `entries`, each with `id` and the members of an [entry](../wire-format.md#audit-trail); \
+`skipped`, sentences |
 | `plan` | `namespace`, `as_of`, `compact_limit`; `views`, what the table shows of each; `cost`, as for `status` |
 | `redis` | `url`, `directory`; once it answers |
 | `register` | `changes`, in words; `retrain`, services; `views` and `services`, the ids that are served |

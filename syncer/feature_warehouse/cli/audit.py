@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
-from datetime import date, datetime, timezone
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
 
-from feature_warehouse.cli.options import instant_option, json_option, namespace_option, project_options, url_option
+from feature_warehouse.cli.options import json_option, namespace_option, project_options, since_option, url_option
 from feature_warehouse.cli.output import counted, print_json, say_error, strict_json, utc
 from feature_warehouse.errors import SyncerError
 from feature_warehouse.project.project import ProjectOptions
@@ -18,17 +18,9 @@ if TYPE_CHECKING:
     from feature_warehouse.monitoring.audit import Audit
 
 
-def _since(context: click.Context, parameter: click.Parameter, text: str | None) -> datetime | None:
-    try:
-        day = date.fromisoformat(text or "")
-    except ValueError:
-        return instant_option(context, parameter, text)
-    return datetime(day.year, day.month, day.day, tzinfo=timezone.utc)
-
-
 @click.command()
 @click.argument("services", nargs=-1, metavar="[SERVICE]...")
-@click.option("--since", callback=_since, help="Compare what was served from this instant or day (UTC) on.")
+@since_option("Compare what was served from this instant or day (UTC) on.")
 @project_options
 @url_option
 @namespace_option

@@ -47,6 +47,7 @@ def verify_command(
     from feature_warehouse.mirror.preparation import prepare
     from feature_warehouse.mirror.sync import sync
     from feature_warehouse.mirror.verify import verify
+    from feature_warehouse.monitoring.trail import Trail
     from feature_warehouse.warehouse.arrow import leave_pandas_out
 
     leave_pandas_out()
@@ -58,6 +59,9 @@ def verify_command(
     if repair and differences:
         with told_to_stop() as stopped, logged():
             repaired = list(sync(wanted, store, terms=Terms(full=True), stopped=stopped.is_set))
+            Trail(store, wanted.namespace, wanted.remember).synced(
+                repaired, as_of=wanted.instant.as_of, why=f"verify found {counted(differences, 'difference')}"
+            )
     if as_json:
         views = [asdict(view) for view in found]
         print_json(
@@ -101,11 +105,14 @@ def drop_command(project: ProjectOptions, url: str, namespace: str | None, yes: 
     """
     from feature_warehouse.mirror.preparation import STATES
     from feature_warehouse.mirror.sync import drop
-    from feature_warehouse.wire.keyspace import check_namespace
+    from feature_warehouse.monitoring.trail import Trail
+    from feature_warehouse.wire.keyspace import check_namespace, registry_key
+    from feature_warehouse.wire.trail import Touched
 
     owner, store = load_project(project), open_store(url)
     namespace = check_namespace(namespace or owner.default_namespace)
     with told_to_stop() as stopped, logged():
+        there = store.get(registry_key(namespace)) is not None
         done = drop(
             store,
             namespace=namespace,
@@ -116,6 +123,9 @@ def drop_command(project: ProjectOptions, url: str, namespace: str | None, yes: 
             really=yes,
         )
         views = {view.view: view.removed for view in done}
+        if yes and there:
+            gone = [Touched(view=view, removed=count) for view, count in views.items()]
+            Trail(store, namespace, owner.folder / STATES).record("drop", views=gone)
     if as_json:
         print_json({"namespace": namespace, "dropped": yes, "removed": views})
         return

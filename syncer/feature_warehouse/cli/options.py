@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -47,6 +47,19 @@ def duration_option(_: click.Context, __: click.Parameter, text: str | None) -> 
 def as_of_option(use: str, default: str = "the project's, else real time") -> Callable[[_Command], _Command]:
     """`--as-of`, the instant of a command; ``use``: what for."""
     return click.option("--as-of", callback=instant_option, help=f"{use}, with its zone. Default: {default}.")
+
+
+def since_option(help: str) -> Callable[[_Command], _Command]:
+    """`--since`, an instant, or a day in UTC."""
+    return click.option("--since", callback=_since, help=help)
+
+
+def _since(context: click.Context, parameter: click.Parameter, text: str | None) -> datetime | None:
+    try:
+        day = date.fromisoformat(text or "")
+    except ValueError:
+        return instant_option(context, parameter, text)
+    return datetime(day.year, day.month, day.day, tzinfo=timezone.utc)
 
 
 def options(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:

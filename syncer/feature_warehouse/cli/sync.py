@@ -28,6 +28,7 @@ from feature_warehouse.project.project import ProjectOptions, load_project
 if TYPE_CHECKING:
     from feature_warehouse.mirror.preparation import Wanted
     from feature_warehouse.mirror.sync import ViewSynced
+    from feature_warehouse.monitoring.trail import Trail
     from feature_warehouse.store.store import Store
 
 
@@ -82,6 +83,7 @@ def sync_command(
     from feature_warehouse.mirror.namespace import compact_limit, cost_of_length
     from feature_warehouse.mirror.preparation import prepare
     from feature_warehouse.mirror.watch import watch
+    from feature_warehouse.monitoring.trail import Trail
     from feature_warehouse.project.running import ModelRuns
     from feature_warehouse.warehouse.arrow import leave_pandas_out
 
@@ -91,6 +93,7 @@ def sync_command(
         leave_pandas_out()
     store, models = open_store(url), ModelRuns(run_models) if run_models else None
     wanted: Wanted | None = None
+    trail: Trail | None = None
     warned = False
 
     def prepared() -> Wanted:
@@ -99,11 +102,13 @@ def sync_command(
         return wanted
 
     def cycle() -> Summary:
-        nonlocal warned
+        nonlocal trail, warned
         try:
             if models:
                 models.run(load_project(project))
-            summary = _synced(prepared(), store, terms, stopped)
+            wanted = prepared()
+            trail = trail or Trail(store, wanted.namespace, wanted.remember)
+            summary = _synced(wanted, store, terms, stopped, trail)
             if metrics:
                 replace_file(metrics, sync_metrics(summary.namespace, summary.as_of, summary.views, time.time()))
             longest = {view.view: (view.rows, view.longest) for view in summary.views}
@@ -124,33 +129,25 @@ def sync_command(
             _print_cycle(result, as_json)
 
 
-def _synced(wanted: Wanted, store: Store, terms: Terms, stopped: Event) -> Summary:
+def _synced(wanted: Wanted, store: Store, terms: Terms, stopped: Event, trail: Trail) -> Summary:
     from feature_warehouse.cli.progress import Progress
-    from feature_warehouse.mirror.sync import sync
+    from feature_warehouse.mirror.sync import ViewSynced, sync
 
-    started = time.monotonic()
+    def published(changes: list[str]) -> None:
+        trail.record("registration", what=changes)
+
+    started, as_of, views = time.monotonic(), wanted.instant.as_of, list[ViewSynced]()
     try:
         with Progress(sys.stderr) as progress:
-            views = list(sync(wanted, store, terms=terms, progress=progress.show, stopped=stopped.is_set))
+            views.extend(
+                sync(wanted, store, terms=terms, progress=progress.show, stopped=stopped.is_set, published=published)
+            )
     except SyncerError as error:
-        _write_down(wanted, {"error": error.message})
+        trail.synced(views, as_of=as_of, seconds=time.monotonic() - started, error=error)
         raise
     seconds = time.monotonic() - started
-    changes = [
-        {"view": each.view, "rows": each.rows, "written": each.written, "removed": each.removed} for each in views
-    ]
-    _write_down(wanted, {"seconds": round(seconds, 3), "views": changes})
-    return Summary(
-        namespace=wanted.namespace, address=store.address, as_of=wanted.instant.as_of, seconds=seconds, views=views
-    )
-
-
-def _write_down(wanted: Wanted, entry: dict[str, Any]) -> None:
-    from feature_warehouse.monitoring import journal
-
-    times = {"ended_at": datetime.now(timezone.utc).isoformat(), "as_of": wanted.instant.as_of.isoformat()}
-    if wanted.remember:
-        journal.record(wanted.remember, wanted.namespace, {**times, **entry})
+    trail.synced(views, as_of=as_of, seconds=seconds)
+    return Summary(namespace=wanted.namespace, address=store.address, as_of=as_of, seconds=seconds, views=views)
 
 
 def _print_summary(done: Summary, as_json: bool) -> None:

@@ -13,9 +13,10 @@ from feature_warehouse.errors import ProjectError
 MAIN = ("origin/HEAD", "origin/main", "origin/master", "main", "master")
 
 
-def git(folder: Path, *arguments: str) -> str:
-    """What a git command prints. Raises OSError without git, CalledProcessError when it fails."""
-    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True)
+def git(folder: Path, *arguments: str, timeout: float | None = None) -> str:
+    """What a git command prints. Raises OSError without git, CalledProcessError when it fails, TimeoutExpired."""
+    command = ["git", "-C", str(folder), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=timeout)
     return done.stdout.strip()
 
 

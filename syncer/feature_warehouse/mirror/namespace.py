@@ -8,7 +8,17 @@ from pathlib import Path
 import pyarrow as pa
 
 from feature_warehouse.errors import NamespaceError, RegistryError, StoppedError, StoreError, StoreNotReadyError
-from feature_warehouse.registry.document import Registry, from_document, missing, owner, revision, to_document, vacated
+from feature_warehouse.registry.document import (
+    Registry,
+    changes,
+    fixes_shown,
+    from_document,
+    missing,
+    owner,
+    revision,
+    to_document,
+    vacated,
+)
 from feature_warehouse.registry.feature import view_id
 from feature_warehouse.store.layout import PLACES
 from feature_warehouse.store.store import Store
@@ -54,23 +64,41 @@ def claim(store: Store, namespace: str, registry: Registry, target: str) -> byte
     return document
 
 
-def publish_registry(store: Store, namespace: str, registry: Registry, target: str, before: bytes) -> None:
-    """Shows ``registry`` to readers, once every view that it names was synced with all its features.
+def publish_registry(store: Store, namespace: str, registry: Registry, target: str, before: bytes) -> bool:
+    """Shows ``registry`` to readers, once every view that it names was synced with all its features; whether it was.
 
     Its revision stands beside the markers, where every read sees that it changed. ``before``: what was read of it when
     the run began. Raises StoreError when another run has published something else since, which may be newer.
     """
 
+    shown = True  # what is there already is not asked about
+
     def is_complete(beside: Mapping[bytes, bytes]) -> bool:
+        nonlocal shown
         markers = _markers(beside, namespace)
-        return all(
+        shown = all(
             (marker := markers.get(field_name(view.name, view.version))) is not None
             and marker.as_of is not None
             and marker.complete_through >= view.highest_number
             for view in registry.views.values()
         )
+        return shown
 
     _exchange(store, namespace, before, to_document(registry, target), is_complete)
+    return shown
+
+
+def news(before: bytes | None, registry: Registry, namespace: str) -> list[str]:
+    """What the document of ``registry`` shows and ``before`` did not, in words."""
+    key = registry_key(namespace)
+    known = Registry(project=registry.project) if before is None else from_document(before, key)
+    fixed = set() if before is None else fixes_shown(before, key)
+    fixes = (
+        f"{fix.view}: other values of {', '.join(fix.features)} on purpose: {fix.reason}"
+        for fix in registry.fixes
+        if fix not in fixed
+    )
+    return [*changes(known, registry), *fixes]
 
 
 def _exchange(

@@ -35,6 +35,7 @@ from feature_warehouse.mirror.namespace import (
     check_server,
     claim,
     is_witnessed,
+    news,
     publish_registry,
     read_markers,
     unserved,
@@ -53,7 +54,7 @@ from feature_warehouse.warehouse.latest import Latest, spool_latest
 from feature_warehouse.warehouse.spool import Spool
 from feature_warehouse.wire.commands import Encoded, Removed, Rows
 from feature_warehouse.wire.encode import Encoder
-from feature_warehouse.wire.keyspace import registry_key, served_key, split_field
+from feature_warehouse.wire.keyspace import registry_key, served_key, split_field, trail_key
 from feature_warehouse.wire.marker import Marker
 
 logger = logging.getLogger(__name__)
@@ -79,6 +80,7 @@ class ViewSynced:
     read_back: str | None  # why Redis was read back; None: the last run's memory was enough
     newest_available_at: datetime | None = None  # of the view's history; None: it is empty, or the view is retired
     longest: int = 0  # message, in bytes
+    token: str = ""  # of the run, in the marker that it left
 
 
 def sync(
@@ -88,10 +90,12 @@ def sync(
     terms: Terms = USUAL,
     progress: Callable[[Planned, int, int], None] = lambda planned, rows, size: None,
     stopped: Callable[[], bool] = lambda: False,
+    published: Callable[[list[str]], None] = lambda changes: None,
 ) -> Iterator[ViewSynced]:
     """Makes Redis what is wanted; yields one record per view.
 
-    ``progress`` is called with the rows and bytes of each acknowledged transaction. Once ``stopped`` says so, the
+    ``progress`` is called with the rows and bytes of each acknowledged transaction, ``published`` with what a new
+    registry document shows that the last one did not, in words. Once ``stopped`` says so, the
     transaction on its way is finished, what was done is remembered, and StoppedError is raised. Raises NamespaceError
     when the namespace belongs to another project or target, RegistryError when it shows what the registry lacks,
     WarehouseError and DataError, all before anything is written; and StoreError.
@@ -104,10 +108,13 @@ def sync(
         latest = _latest(wanted, folder, terms, stopped)
         states = _states(wanted.remember, namespace, store)
         run = _Run(Planner(store, namespace, terms, folder, comparison, states, stopped), wanted.instant, progress)
+        before = document
         if document is None:
             document = run.patience().insist(lambda: claim(store, namespace, registry, target))
         yield from run.mirror(latest, markers)
-        run.patience().insist(lambda: publish_registry(store, namespace, registry, target, document))
+        shown = run.patience().insist(lambda: publish_registry(store, namespace, registry, target, document))
+        if shown and (told := news(before, registry, namespace)):
+            published(told)
         if wanted.select is None:
             yield from run.mirror(dict.fromkeys(unserved(markers, registry)), markers)
 
@@ -138,6 +145,8 @@ def drop(
 ) -> Iterator[ViewSynced]:
     """Removes all that was synced into ``namespace``, the logs of what was served, then its markers and its registry.
 
+    Of the audit trail what people decided stays for its time, so that somebody can see who dropped it.
+
     Before anything else the registry is exchanged for one that serves nothing: a read is an error from then on.
     Yields as ``sync`` does. Of entities only fields that a marker names are removed: what others keep under keys of the
     same names stays. Not ``really``: only yields what would be removed. Raises as ``sync`` does.
@@ -166,6 +175,7 @@ def drop(
         yield from run.mirror(dict.fromkeys(sorted(markers)), markers)
     for service in sorted(services_ever(empty, registry_key(namespace))):
         store.remove(served_key(namespace, service))
+    store.remove(trail_key(namespace, "syncs"))
     Patience(USUAL.deadline, stopped).insist(lambda: withdraw(store, namespace, empty))
 
 
@@ -349,6 +359,7 @@ class _Run:
             read_back=planned.read_back,
             newest_available_at=latest.newest_available_at if latest else None,
             longest=planned.longest,
+            token=writer.token if latest else "",
         )
 
     def _portions(self, field: str, todo: Difference) -> Iterator[Rows]:

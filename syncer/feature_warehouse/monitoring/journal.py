@@ -1,4 +1,4 @@
-"""The journal: what the last syncs from this machine did, one JSON line each, failures too.
+"""The journal: what was last done from this machine, one JSON line each, failures too.
 
 Kept beside the remembered mirror, for people and for the report. Nothing rests on it: it may be deleted, and where it
 cannot be written the sync goes on.
@@ -20,7 +20,7 @@ KEPT, _CUT_BYTES = 200, 1 << 20
 
 
 def record(folder: Path, namespace: str, entry: Mapping[str, Any]) -> None:
-    """Adds one run of ``namespace``: JSON values, instants in ISO 8601."""
+    """Adds one deed: the JSON values of an entry of the audit trail (``wire.trail``)."""
     path = _path(folder, namespace)
     try:
         if not folder.is_dir():
@@ -33,11 +33,11 @@ def record(folder: Path, namespace: str, entry: Mapping[str, Any]) -> None:
             new.write_text("".join(kept), encoding="utf-8")
             os.replace(new, path)
     except OSError as error:
-        logger.warning("%s: the sync is not written down: %s", path, error.strerror or error)
+        logger.warning("%s: what was done is not written down: %s", path, error.strerror or error)
 
 
 def read(folder: Path, namespace: str) -> list[dict[str, Any]]:
-    """The last runs of ``namespace``, the newest first. A line that is torn is skipped."""
+    """What was last done to ``namespace``, the newest first. A line that is torn is skipped."""
     try:
         lines = _path(folder, namespace).read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -51,6 +51,15 @@ def read(folder: Path, namespace: str) -> list[dict[str, Any]]:
         if isinstance(entry, dict):
             found.append(entry)
     return found
+
+
+def syncs(folder: Path, namespace: str) -> list[dict[str, Any]]:
+    """The syncs among them. The first release wrote nothing else, and called ``at`` ``ended_at``."""
+    return [
+        {"views": [], **entry, "at": entry.get("at", entry.get("ended_at"))}
+        for entry in read(folder, namespace)
+        if entry.get("kind", "sync") == "sync"
+    ]
 
 
 def _path(folder: Path, namespace: str) -> Path:

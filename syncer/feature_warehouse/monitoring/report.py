@@ -168,7 +168,7 @@ def report(scope: Scope, store: Store, per_gb: float) -> Report:
             )
             for id_, service in sorted(declarations.services.items())
         ),
-        syncs=journal.read(scope.project.folder / STATES, scope.namespace),
+        syncs=journal.syncs(scope.project.folder / STATES, scope.namespace),
         trouble=tuple(dict.fromkeys([*unknown, *trouble])),
     )
 

@@ -71,8 +71,8 @@ class Acknowledged:
 class Registry:
     """What is served: views with their numbered features only, services, and the ids that will not come back.
 
-    ``fixes``, ``acknowledged`` and ``settings`` stand in the file alone; readers of the document in Redis have no use
-    for them.
+    ``acknowledged`` and ``settings`` stand in the file alone, and readers of the document in Redis have no use for
+    ``fixes`` either: a sync tells by them which ones are new.
     """
 
     project: str
@@ -275,8 +275,19 @@ def parse_registry(text: bytes, project: str, where: str) -> Registry:
 
 def _with_decisions(registry: Registry, file: Part) -> Registry:
     """With what the file has and the document in Redis has not."""
-    found = file.get("fixes")
-    fixes = (
+    told = file.get("acknowledged")
+    acknowledged = (
+        Acknowledged(what=one["what"].text(), on=one["on"].date(), reason=one["reason"].text())
+        for one in (told.items() if told else ())
+    )
+    given = file.get("settings")
+    settings = {name: value.text() for name, value in given.members()} if given else None
+    return replace(registry, fixes=_fixes(file), acknowledged=tuple(acknowledged), settings=settings)
+
+
+def _fixes(content: Part) -> tuple[Fix, ...]:
+    found = content.get("fixes")
+    return tuple(
         Fix(
             on=fix["on"].date(),
             view=fix["view"].text(),
@@ -285,23 +296,20 @@ def _with_decisions(registry: Registry, file: Part) -> Registry:
         )
         for fix in (found.items() if found else ())
     )
-    told = file.get("acknowledged")
-    acknowledged = (
-        Acknowledged(what=one["what"].text(), on=one["on"].date(), reason=one["reason"].text())
-        for one in (told.items() if told else ())
-    )
-    given = file.get("settings")
-    settings = {name: value.text() for name, value in given.members()} if given else None
-    return replace(registry, fixes=tuple(fixes), acknowledged=tuple(acknowledged), settings=settings)
 
 
-def to_text(registry: Registry) -> str:
-    """registry.json: sorted and indented, so that it reads and merges well."""
+def _fixes_json(registry: Registry) -> dict[str, Any]:
+    """A member of file and document; none where there are none."""
     fixes = [
         {"on": fix.on.isoformat(), "view": fix.view, "features": list(fix.features), "reason": fix.reason}
         for fix in sorted(registry.fixes)
     ]
-    content = to_json(registry) | ({"fixes": fixes} if fixes else {})
+    return {"fixes": fixes} if fixes else {}
+
+
+def to_text(registry: Registry) -> str:
+    """registry.json: sorted and indented, so that it reads and merges well."""
+    content = to_json(registry) | _fixes_json(registry)
     if registry.acknowledged:
         content["acknowledged"] = [
             {"on": one.on.isoformat(), "what": one.what, "reason": one.reason} for one in sorted(registry.acknowledged)
@@ -343,8 +351,9 @@ def from_json(document: Part) -> Registry:
 
 
 def to_document(registry: Registry, target: str) -> bytes:
-    """What stands under ``#registry`` in Redis: the registry and who owns the namespace."""
-    content = {**to_json(registry), "owner": {"project": registry.project, "target": target}}
+    """What stands under ``#registry`` in Redis: the registry, its fixes, and who owns the namespace."""
+    owner = {"owner": {"project": registry.project, "target": target}}
+    content = to_json(registry) | _fixes_json(registry) | owner
     return _written(content)
 
 
@@ -371,6 +380,11 @@ def services_ever(document: bytes, key: str = "#registry") -> set[str]:
         return {*from_json(content).services, *(each.text() for each in (dropped.items() if dropped else ()))}
 
     return _parsed(document, _DOCUMENT.format(key), NamespaceError, _MEND_DOCUMENT.format(key), read)
+
+
+def fixes_shown(document: bytes, key: str = "#registry") -> set[Fix]:
+    """The fixes that a document tells of. Raises NamespaceError when it cannot be read."""
+    return {*_parsed(document, _DOCUMENT.format(key), NamespaceError, _MEND_DOCUMENT.format(key), _fixes)}
 
 
 def _written(content: Mapping[str, Any]) -> bytes:

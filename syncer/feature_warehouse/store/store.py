@@ -6,8 +6,10 @@ password: errors name host, port and database only.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from itertools import chain, islice
 from typing import Any, TypeVar
 
@@ -20,6 +22,9 @@ from feature_warehouse.store.timeouts import TIMEOUT_SECONDS
 
 #: Bytes of values that are read back at once, as far as the last ones tell.
 READ_BYTES = 16 << 20
+
+#: The id of an entry of a stream.
+_ID = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
 
 _Item = TypeVar("_Item")
 
@@ -167,11 +172,16 @@ class Store:
         session.give_back()
         return values
 
-    def append(self, entries: Sequence[tuple[str, bytes]], rows: int) -> None:
-        """Adds each (stream, row) to its stream, and shortens streams to about ``rows``; one round trip."""
+    def append(self, entries: Sequence[tuple[str, bytes]], rows: int, lasting: timedelta | None = None) -> None:
+        """Adds each (stream, row) to its stream, and shortens streams to about ``rows``; one round trip.
+
+        ``lasting``: for how long a stream stays after this; None: for ever.
+        """
         with translated(self.address, entries[0][0]), self._client.pipeline(transaction=False) as pipe:
             for stream, row in entries:
                 pipe.xadd(stream, {"row": row}, maxlen=rows, approximate=True)
+                if lasting is not None:
+                    pipe.pexpire(stream, lasting)
             pipe.execute()
 
     def remove(self, stream: str) -> None:
@@ -188,6 +198,23 @@ class Store:
                 return
             yield [(id_.decode(), fields.get(b"row", b"")) for id_, fields in found]
             after = found[-1][0].decode()
+
+    def newest(self, stream: str, since: datetime | None = None) -> Iterator[list[tuple[str, bytes]]]:
+        """(id, row) of ``stream``, the newest first, some at a time, back to the instant ``since``.
+
+        An id is milliseconds of Redis's own clock, '-', and a number.
+        """
+        first, last = "-" if since is None else str(max(0, int(since.timestamp() * 1000))), "+"
+        while True:
+            with translated(self.address, stream):
+                found = self._client.xrevrange(stream, max=last, min=first, count=100)
+                rows = [(id_.decode(), fields.get(b"row", b"")) for id_, fields in found]
+                if not all(_ID.fullmatch(id_) and isinstance(row, bytes) for id_, row in rows):
+                    raise TypeError(f"{rows!r:.40} are no entries")
+            if not rows:
+                return
+            yield rows
+            last = f"({rows[-1][0]}"
 
     def scan(self, prefix: str, field: str | bytes) -> Iterator[tuple[list[bytes], list[bytes | None]]]:
         """All keys that begin with ``prefix``, on all primaries, and ``field`` of each.

@@ -6,6 +6,7 @@
     <namespace>:#lease:<field>          who is writing it now
     <namespace>:#markers:{<place>}, <namespace>:#lease:<field>:{<place>}    the same in each part of a Cluster
     <namespace>:#served:<service>       a sample of what was served
+    <namespace>:#trail:<stream>         who did what
 
 Knows the canonical text of a join key's value and the escaping that keeps composite keys apart (docs/wire-format.md,
 "Keys"). ``encode`` has the columnar form; one table of examples drives both. Knows no Redis, numpy or Arrow.
@@ -180,6 +181,11 @@ def witness_key(namespace: str, place: str) -> str:
 def served_key(namespace: str, service: str) -> str:
     """'demo_dev:#served:departure_delay@2': the log of what was served of that service version."""
     return f"{namespace}:#served:{service}"
+
+
+def trail_key(namespace: str, stream: str) -> str:
+    """'demo_dev:#trail:changes': the audit trail, one of its two streams (see ``trail``)."""
+    return f"{namespace}:#trail:{stream}"
 
 
 def canonical_text(value: object, type_: str) -> str:

@@ -12,6 +12,7 @@ import pytest
 
 from feature_warehouse import AsyncFeatureClient, FeatureClient, ServedLog
 from feature_warehouse.errors import StoreRefusedError
+from feature_warehouse.monitoring.trail import read_trail
 from feature_warehouse.store.store import Store
 from tests.support.cluster import Cluster
 from tests.support.pages import Page
@@ -78,6 +79,7 @@ def test_rights_of_a_reader_that_logs_and_of_who_audits(synced: Shop, cluster: C
 
     def drain(without: str | None = None) -> int:
         with closing(Store(allow("auditor", without))) as store:
+            assert [each.entry.kind for each in read_trail(store, "shop_dev") if each.entry] == ["sync", "registration"]
             return sum(len(entries) for entries in store.entries(LOG, "0-0"))
 
     target = next(port for port in cluster.ports if port != cluster.port_of(LOG))

@@ -187,6 +187,8 @@ def test_it_registers_syncs_verifies_and_reads(bakery: Shop, redis_url: str) -> 
             b"bakery_prod:shop:station",
             b"bakery_prod:#registry",
             b"bakery_prod:#markers",
+            b"bakery_prod:#trail:changes",
+            b"bakery_prod:#trail:syncs",
         }
 
 

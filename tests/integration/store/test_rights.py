@@ -13,6 +13,7 @@ import redis
 from feature_warehouse import FeatureClient, ServedLog
 from feature_warehouse.errors import StoreError, StoreRefusedError
 from feature_warehouse.mirror import sync
+from feature_warehouse.monitoring.trail import Trail, read_trail
 from feature_warehouse.store.store import Store
 from tests.support.pages import Page
 from tests.support.runs import NAMESPACE, Runs
@@ -23,7 +24,7 @@ RULES = {rule.split()[2]: rule.split() for rule in Page("wire-format.md").block(
 LOG = f"{NAMESPACE}:#served:churn@2"
 
 #: Without these a run that is alone ends well all the same; each has a test of its own below.
-LIVES_WITHOUT = {"+info", "+wait", "+unwatch"}
+LIVES_WITHOUT = {"+info", "+wait", "+unwatch", "+xadd"}
 
 
 class Users:
@@ -50,6 +51,7 @@ class Users:
         with closing(Store(self.url("writer"))) as store:
             self.runs.verify(store)
             list(sync.drop(store, namespace=NAMESPACE, project="shop", target="dev"))
+            Trail(store, NAMESPACE, None).record("drop")
         self.runs.sync(remember=False)
 
     def log(self) -> None:
@@ -59,6 +61,7 @@ class Users:
     def drain(self) -> None:
         with closing(Store(self.url("auditor"))) as store:
             list(store.entries(LOG, "0-0"))
+            list(read_trail(store, NAMESPACE))
 
     def read(self) -> object:
         with FeatureClient(self.url("reader"), NAMESPACE) as client:
@@ -77,10 +80,11 @@ def users(shop: Shop, server: Any) -> Iterator[Users]:
             server.execute_command("ACL", "DELUSER", name)
 
 
-def test_the_listed_rights_are_enough(users: Users) -> None:
+def test_the_listed_rights_are_enough(users: Users, server: Any, caplog: pytest.LogCaptureFixture) -> None:
     users.runs.sync()
     users.write()
     assert users.read() == "gold"
+    assert (caplog.messages, server.xlen(f"{NAMESPACE}:#trail:changes")) == ([], 1)
 
 
 def test_a_reader_without_one_of_its_rights_is_refused(users: Users) -> None:
@@ -134,6 +138,17 @@ def test_a_writer_that_may_not_ask_reads_back_each_time(users: Users) -> None:
     users.allow("writer", without="+info")
     users.runs.sync()
     assert {view.read_back for view in users.runs.sync()} == {"Redis does not say whether it has evicted keys (INFO)"}
+
+
+def test_a_writer_that_may_not_append_says_what_is_not_on_record(
+    users: Users, server: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    users.allow("writer", without="+xadd")
+    users.write()
+    (said,) = caplog.messages
+    assert said.startswith("the audit trail in Redis lacks this drop: ")
+    assert "docs/wire-format.md lists the commands" in said
+    assert not server.exists(f"{NAMESPACE}:#trail:changes")
 
 
 def test_waiting_for_replicas_takes_a_right_of_its_own(users: Users, monkeypatch: pytest.MonkeyPatch) -> None:

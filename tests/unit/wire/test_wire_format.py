@@ -31,6 +31,7 @@ from feature_warehouse.wire.decode import Decoder, proto_text
 from feature_warehouse.wire.encode import Encoder, served_columns
 from feature_warehouse.wire.keyspace import key_text, split_key
 from feature_warehouse.wire.marker import REVISION, Marker, read_marker
+from feature_warehouse.wire.trail import read_entry
 
 PAGE = (Path(__file__).parents[3] / "docs" / "wire-format.md").read_text(encoding="utf-8")
 
@@ -203,7 +204,11 @@ def test_the_document_is_what_a_sync_publishes():
 
 def test_the_tables_of_the_document_are_complete():
     content = to_json(REGISTRY)
-    assert members("| member | type | meaning |", "## Registry document") == content.keys() | {"owner", "dropped"}
+    assert members("| member | type | meaning |", "## Registry document") == content.keys() | {
+        "owner",
+        "dropped",
+        "fixes",
+    }
     view, service = content["views"]["carrier_delays.v2"], content["services"]["departure_delay@1"]
     assert members("| member | type | meaning |", "Of a view:") == view.keys() | {"deprecation_date"}
     assert members("| member | type | meaning |", "Of a service:") == service.keys()
@@ -222,6 +227,12 @@ def test_a_served_row_is_what_a_client_writes():
         views=[ServedView(stored, as_of)],
     )
     assert json.loads(written.to_bytes()) == json.loads(block("served"))
+
+
+def test_the_entry_of_the_audit_trail_is_what_is_written_and_read() -> None:
+    entry = read_entry(block("trail").encode())
+    assert json.loads(entry.to_bytes()) == json.loads(block("trail"))
+    assert (entry.kind, entry.views[0].rows) == ("sync", 16)
 
 
 def test_the_markers_are_what_a_sync_writes():
