@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from feature_warehouse.training.content import content_hash
     from feature_warehouse.training.historical import HistoricalFeatures, get_historical_features
     from feature_warehouse.training.rebuild import Rebuilt, rebuild
+    from feature_warehouse.training.row_hash import rows_hash
 
 __version__ = "0.1.0"
 
@@ -81,6 +82,7 @@ __all__ = [
     "get_feature_changes",
     "get_historical_features",
     "rebuild",
+    "rows_hash",
 ]
 
 #: The module of each public name that is not an error.
@@ -98,6 +100,7 @@ _HOMES = {
     "get_feature_changes": "training.changes",
     "get_historical_features": "training.historical",
     "rebuild": "training.rebuild",
+    "rows_hash": "training.row_hash",
 }
 
 

@@ -1,4 +1,4 @@
-"""The content hash against docs/reference/content-hash.md: its examples, and its definition again in plain Python."""
+"""The hashes of docs/reference/content-hash.md: the page's examples, and its definitions again in plain Python."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from feature_warehouse.errors import DataError
 from feature_warehouse.training.content import ContentHash, content_hash, content_of
+from feature_warehouse.training.row_hash import RowHash, rows_hash
 from tests.support.pages import Page
 
 PAGE = Page("reference/content-hash.md")
@@ -96,6 +97,27 @@ def slow_hash(rows: int, columns: dict[str, tuple[Type, list[Any]]]) -> str:
     for name, (type_, values) in columns.items():
         lines.append(f"{slow_column(type_, values).hex()} {named(type_)} {json.dumps(name)}")
     return "sha256:" + sha256("\n".join(lines).encode()).hex()
+
+
+def slow_value(type_: Type, value: Any) -> bytes:
+    if value is None:
+        return b"\0"
+    if isinstance(type_, tuple) and type_[0] == "list":
+        return b"\1" + len(value).to_bytes(8, "little") + b"".join(slow_value(type_[1], one) for one in value)
+    if isinstance(type_, tuple):
+        return b"\1" + b"".join(slow_value(field, value[name]) for name, field in type_[1].items())
+    data: bytes = SCALARS[type_][1](value)
+    return b"\1" + (len(data).to_bytes(8, "little") if type_ in ("text", "binary") else b"") + data
+
+
+def slow_rows_hash(rows: int, columns: dict[str, tuple[Type, list[Any]]]) -> str:
+    hashes = [
+        sha256(b"".join(slow_value(type_, values[row]) for type_, values in columns.values())) for row in range(rows)
+    ]
+    total = sum(int.from_bytes(one, "little") for one in hashes) % 2**256
+    lines = ["feature_warehouse rows 1", f"rows {rows}", f"sum {total:064x}"]
+    lines += [f"{named(type_)} {json.dumps(name)}" for name, (type_, _) in columns.items()]
+    return "rows-sha256:" + sha256("\n".join(lines).encode()).hex()
 
 
 # --- what is drawn ----------------------------------------------------------------------------------------------------
@@ -186,6 +208,42 @@ def test_any_table_cut_anywhere_has_the_hash_of_the_page(drawn: Any, cuts: list[
     assert content.content().hash == slow_hash(table.num_rows, columns)
 
 
+@given(drawn=tables(), cuts=st.lists(st.integers(0, 12), max_size=4), draw=st.randoms(use_true_random=False))
+def test_any_table_in_any_order_has_the_hash_of_rows_of_the_page(drawn: Any, cuts: list[int], draw: Any) -> None:
+    table, columns = drawn
+    found = RowHash(table.schema)
+    edges = sorted({0, table.num_rows, *(min(cut, table.num_rows) for cut in cuts)})
+    parts = [table.slice(start, end - start) for start, end in itertools.pairwise(edges)]
+    draw.shuffle(parts)
+    for part in parts:
+        for batch in part.to_batches():
+            found.update(batch)
+    assert found.hash == slow_rows_hash(table.num_rows, columns)
+
+
+def test_the_hash_of_rows_counts_duplicates_and_keeps_values_apart() -> None:
+    tables = [
+        pa.table({"x": values, "y": others}, pa.schema([("x", pa.string()), ("y", pa.string())]))
+        for values, others in [
+            (["a", "b"], ["c", None]),
+            (["a", "b", "b"], ["c", None, None]),
+            (["ac", "b"], ["", None]),
+            (["a", "b"], [None, "c"]),
+            (["a", "b"], ["c", ""]),
+            ([], []),
+        ]
+    ]
+    assert len({rows_hash(table) for table in tables}) == len(tables)
+    assert rows_hash(tables[0]) == rows_hash(tables[0].take([1, 0])) != content_hash(tables[0])
+
+
+def test_many_rows_are_added_across_slices() -> None:
+    """More rows than are encoded at a time, in one batch."""
+    table = pa.table({"n": range(70_000), "t": [None if n % 7 == 0 else str(n) for n in range(70_000)]})
+    columns = {"n": ("int64", table["n"].to_pylist()), "t": ("text", table["t"].to_pylist())}
+    assert rows_hash(table) == slow_rows_hash(table.num_rows, columns)
+
+
 @given(drawn=tables())
 def test_a_parquet_file_has_the_hash_of_what_was_written(drawn: Any) -> None:
     table, _ = drawn
@@ -217,6 +275,15 @@ def test_the_page_has_the_table_right() -> None:
     lines = [f"{column.hash} {column.type} {json.dumps(column.name)}" for column in content_of(table).columns]
     assert text.splitlines()[2:] == lines
     assert content_hash(table) == PAGE.block("hash").strip() == "sha256:" + sha256(text.encode()).hex()
+
+
+def test_the_page_has_the_hash_of_rows_right() -> None:
+    with duckdb.connect() as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        table = connection.sql(PAGE.block("table")).to_arrow_table()
+    text = PAGE.block("rows text").removesuffix("\n")
+    assert rows_hash(table) == PAGE.block("rows hash").strip() == "rows-sha256:" + sha256(text.encode()).hex()
+    assert rows_hash(table.take([1, 0])) == rows_hash(table)
 
 
 MAP = pa.map_(pa.string(), pa.int32())
@@ -252,3 +319,5 @@ def test_a_type_without_a_hash_is_refused_by_name(type_: pa.DataType) -> None:
         DataError, match=r"the column 'gap' is of the type (month_day_nano_interval|halffloat|binary_view|null)"
     ):
         ContentHash(pa.schema([("id", pa.int64()), ("gap", type_)]))
+    with pytest.raises(DataError, match="the column 'gap' is of the type"):
+        RowHash(pa.schema([("id", pa.int64()), ("gap", type_)]))
