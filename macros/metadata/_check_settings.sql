@@ -12,7 +12,8 @@
 
     {% for setting in declared if setting not in known %}
         {% do exceptions.raise_compiler_error(
-            what ~ " has the unknown setting '" ~ setting ~ "'. " ~ feature_warehouse._closest(setting, known)
+            what ~ " has the unknown setting '" ~ setting ~ "'. "
+            ~ (feature_warehouse._feast_words()[part].get(setting) or feature_warehouse._closest(setting, known))
         ) %}
     {% endfor %}
 

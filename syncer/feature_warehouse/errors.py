@@ -8,6 +8,7 @@ module; the edges wrap what third-party libraries raise. One class per thing a c
     |   +-- StaleManifestError     the manifest is older than the project's files
     +-- DefinitionError        a feature view or service is declared wrongly
     |   +-- UnsupportedTypeError   a column type that has no online form
+    |   +-- WronglyDeclaredError   several parts of one declaration are wrong
     +-- RegistryError          the registry and the project disagree
     |   +-- RefusedError           changes that would break models, one problem each
     |   +-- ValueChangeError       a served feature would get other values
@@ -60,6 +61,14 @@ class DefinitionError(SyncerError):
 
 class UnsupportedTypeError(DefinitionError):
     """A column type that has no online form."""
+
+
+class WronglyDeclaredError(DefinitionError):
+    """All that is wrong with the parts of one declaration, in ``problems``; the message is that of the first."""
+
+    def __init__(self, problems: Sequence[DefinitionError]) -> None:
+        super().__init__(problems[0].message, problems[0].hint)
+        self.problems = tuple(problems)
 
 
 class RegistryError(SyncerError):

@@ -28,7 +28,8 @@ from feature_warehouse.cli import (
     training,
 )
 from feature_warehouse.cli.output import file_error, say_error
-from feature_warehouse.errors import SyncerError
+from feature_warehouse.errors import SyncerError, closest
+from feature_warehouse.project import feast
 
 
 class _Group(click.Group):
@@ -44,6 +45,15 @@ class _Group(click.Group):
                 raise  # who reads our output went away; click ends quietly
             say_error(file_error(error))
         ctx.exit(1)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Of a command that is not known, says what is meant: of one of Feast's, too."""
+        word = args[0].replace("_", "-")
+        if word in self.commands or word.startswith("-"):
+            return super().resolve_command(ctx, args)
+        if word in feast.COMMANDS:
+            ctx.fail(f"No such command '{args[0]}', which is Feast's: here, {feast.COMMANDS[word]}.")
+        ctx.fail(f"No such command '{args[0]}': {closest(word, self.commands, 'commands')}")
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -69,10 +69,11 @@ def register_project(
 
     ``accept_fix``: the reason for which served features get other values under an old version all the same, recorded
     with today's date. ``accept_unjudged``: the reason for which what cannot be judged is served as it is. Raises
-    DefinitionError for the first declaration that is wrong and RefusedError, with all problems, for changes that are
-    refused; all files are then as before.
+    RefusedError with all declarations that are wrong, else with all changes that are refused; all files are then as
+    before.
     """
-    proposal.declarations.raise_first()
+    if proposal.declarations.problems:
+        raise RefusedError(proposal.declarations.problems)
     review = Review(proposal, accepted_before(proposal.project.folder, proposal.declarations.project, against))
     changed = review.value_changes()
     problems = [*review.refused(), *review.refused_expressions(), *review.wrong_latest(), *proposal.skew.problems]

@@ -21,6 +21,7 @@ from feature_warehouse.project.declared_view import (
     read_view,
 )
 from feature_warehouse.project.manifest import in_order, place_of, yaml_path
+from feature_warehouse.project.settings import problems_of
 from feature_warehouse.registry.feature import FeatureService, FeatureView, Retention
 
 
@@ -85,7 +86,7 @@ def read_declarations(manifest: dict[str, Any]) -> Declarations:
             lookbacks = read_lookbacks(declared, view, place_of(node))
             check_against(view, views, yaml_path(node))
         except DefinitionError as problem:
-            problems.append(problem)
+            problems += problems_of(problem)
             continue
         newest = latest.get(f"latest_{view.name}_v{view.version}")
         if newest is not None and node["unique_id"] not in newest["depends_on"]["nodes"]:
@@ -125,7 +126,7 @@ def read_declarations(manifest: dict[str, Any]) -> Declarations:
                     "give each exposure a name and version of its own",
                 )
         except DefinitionError as problem:
-            problems.append(problem)
+            problems += (one for one in problems_of(problem) if one.message not in {told.message for told in problems})
             continue
         services[service.id] = service
     return Declarations(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from feature_warehouse.errors import DefinitionError, closest
 from feature_warehouse.project.manifest import place_of
-from feature_warehouse.project.settings import SETTINGS, check_name, check_settings, is_names
+from feature_warehouse.project.settings import SETTINGS, check_name, check_settings, is_names, read_each
 from feature_warehouse.registry.feature import FeatureService, OnDemandFeature, ServiceView
 from feature_warehouse.registry.types import feature_type
 
@@ -39,9 +39,9 @@ def read_service(
     service = FeatureService(
         name=declared["name"],
         version=version,
-        views=tuple(_read_service_view(read, views, wrong, place) for read in reads),
+        views=tuple(read_each(reads, lambda read: _read_service_view(read, views, wrong, place))),
         request=_read_request(declared.get("request") or {}, place),
-        on_demand=tuple(_read_on_demand(item, place) for item in on_demand),
+        on_demand=tuple(read_each(on_demand, lambda item: _read_on_demand(item, place))),
         owner=exposure.get("owner", {}).get("name") or exposure.get("owner", {}).get("email") or "",
     )
     _check_versions(service, views, place)
@@ -78,13 +78,16 @@ def _read_service_view(read: object, views: Mapping[str, DeclaredView], wrong: s
     if not is_names(features):
         raise DefinitionError(f"{place}: no features are read of {id_}", "list them: `features: [delay_rate_7d]`")
     by_name = {feature.name: feature for feature in view.features}
-    for name in features:
+
+    def check(name: str) -> None:
         if name not in by_name:
             raise DefinitionError(f"{place}: {id_} has no feature '{name}'", closest(name, by_name, "its features"))
         try:
             feature_type(by_name[name].type)
         except DefinitionError as error:
             raise DefinitionError(f"{views[id_].path}: {id_}, column '{name}': {error.message}", error.hint) from None
+
+    read_each(features, check)
     keys = read.get("keys") or {}
     if not isinstance(keys, dict):
         raise DefinitionError(f"{place}: the keys of {id_} are {keys!r}", "map join keys to names: `{airport: origin}`")
@@ -104,7 +107,7 @@ def _read_request(request: object, place: str) -> dict[str, str]:
         raise DefinitionError(f"{place}: request is {request!r}", "map names to types: `{distance_miles: double}`")
     for name in request:
         check_name(name, f"{place}: the request value's name")
-    return {name: _typed(name, type_, place) for name, type_ in request.items()}
+    return dict(read_each(request.items(), lambda item: (item[0], _typed(item[0], item[1], place))))
 
 
 def _read_on_demand(item: object, place: str) -> OnDemandFeature:

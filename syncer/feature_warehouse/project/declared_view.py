@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from feature_warehouse.errors import DefinitionError, closest
 from feature_warehouse.project.manifest import place_of
-from feature_warehouse.project.settings import camel, check_camel, check_name, check_settings, is_names
+from feature_warehouse.project.settings import camel, check_camel, check_name, check_settings, is_names, read_each
 from feature_warehouse.registry.feature import (
     TIERS,
     Entity,
@@ -50,27 +50,27 @@ def read_view(node: dict[str, Any], declared: object, models: Iterable[dict[str,
             f"{place}: the contract is not enforced, so its types could change unseen",
             "add `contract: {enforced: true}` to the model's config",
         )
-    types = _column_types(node, place)
     join_keys, deleted = settings["join_keys"], settings.get("deleted")
     available_at = None if settings["available_at"] == "none" else settings["available_at"]
     times = [settings["event_timestamp"], *([available_at] if available_at else [])]
     special = [*join_keys, *times, *([deleted] if deleted else [])]
-    for name in special:
-        if name not in types:
-            raise DefinitionError(
-                f"{place}: '{name}' is not among the columns ({', '.join(types)})",
-                "add it to the model's columns, with its data_type",
-            )
-    for name, type_ in types.items():
+    columns = list(node["columns"].values())
+    _check_names(special, [column["name"] for column in columns], place)
+
+    def read(column: dict[str, Any]) -> tuple[str, str]:
+        name, type_ = _column_type(column, place)
         if (name in times and type_ != "timestamptz") or type_ == "timestamp":
             raise DefinitionError(
                 f"{place}, column '{name}': type {type_} has no zone, so it names no instant",
                 f"declare timestamptz and convert in the model: {name} at time zone 'UTC', or the zone of its clock",
             )
-    if deleted and types[deleted] != "boolean":
-        raise DefinitionError(
-            f"{place}, column '{deleted}': it marks deleted rows and is {types[deleted]}", "make it boolean"
-        )
+        if name == deleted and type_ != "boolean":
+            raise DefinitionError(f"{place}, column '{name}': it marks deleted rows and is {type_}", "make it boolean")
+        if name in join_keys:
+            _join_key(name, type_, place)
+        return name, type_
+
+    types = dict(read_each(columns, read))
     features = tuple(Feature(name, type_) for name, type_ in types.items() if name not in special)
     if not features:
         raise DefinitionError(f"{place}: there is no column left to be a feature", "add the features to the columns")
@@ -146,15 +146,29 @@ def _check_join_keys(node: dict[str, Any], models: Iterable[dict[str, Any]]) -> 
             )
 
 
-def _column_types(node: dict[str, Any], place: str) -> dict[str, str]:
-    """Column -> canonical type, in the order of the columns."""
-    types = {}
-    for column in node["columns"].values():
-        check_name(column["name"], f"{place}: the column name")
-        if not column.get("data_type"):
-            raise DefinitionError(f"{place}, column '{column['name']}': it has no data_type", "declare its data_type")
-        types[column["name"]] = canonical(column["data_type"])
-    return types
+def _check_names(special: Iterable[str], columns: Sequence[str], place: str) -> None:
+    """Raises DefinitionError for a setting that names no column."""
+    missing = [name for name in dict.fromkeys(special) if name not in columns]
+    if missing:
+        add = "add it to the model's columns, with its data_type"
+        near = closest(missing[0], columns, "")
+        raise DefinitionError(
+            f"{place}: {_quoted(missing)} {'is' if len(missing) == 1 else 'are'} not among the columns "
+            f"({', '.join(columns)})",
+            f"{near} Else {add}" if near.endswith("?") else add,
+        )
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
+
+
+def _column_type(column: dict[str, Any], place: str) -> tuple[str, str]:
+    """Its name and canonical type."""
+    check_name(column["name"], f"{place}: the column name")
+    if not column.get("data_type"):
+        raise DefinitionError(f"{place}, column '{column['name']}': it has no data_type", "declare its data_type")
+    return column["name"], canonical(column["data_type"])
 
 
 def _join_key(name: str, type_: str, place: str) -> JoinKey:

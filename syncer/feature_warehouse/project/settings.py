@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
-from feature_warehouse.errors import DefinitionError, closest
+from feature_warehouse.errors import DefinitionError, WronglyDeclaredError, closest
+from feature_warehouse.project import feast
 from feature_warehouse.registry.feature import NAME
 
 #: What may stand under ``config.meta``, part by part. The macros have the same list, ``_known_settings``.
@@ -35,7 +36,30 @@ def check_settings(declared: dict[str, Any], part: str, place: str) -> None:
     known = SETTINGS[part]
     for setting in declared:
         if setting not in known:
-            raise DefinitionError(f"{place}: unknown setting '{setting}'", closest(setting, known, "known settings"))
+            hint = feast.SETTINGS[part].get(setting) or closest(setting, known, "known settings")
+            raise DefinitionError(f"{place}: unknown setting '{setting}'", hint)
+
+
+_Part = TypeVar("_Part")
+_Read = TypeVar("_Read")
+
+
+def read_each(parts: Iterable[_Part], read: Callable[[_Part], _Read]) -> list[_Read]:
+    """What is read of each part. Raises WronglyDeclaredError with what is wrong of all of them."""
+    done: list[_Read] = []
+    problems: list[DefinitionError] = []
+    for part in parts:
+        try:
+            done.append(read(part))
+        except DefinitionError as problem:
+            problems += problems_of(problem)
+    if problems:
+        raise WronglyDeclaredError(problems)
+    return done
+
+
+def problems_of(problem: DefinitionError) -> tuple[DefinitionError, ...]:
+    return problem.problems if isinstance(problem, WronglyDeclaredError) else (problem,)
 
 
 def is_names(value: object) -> bool:

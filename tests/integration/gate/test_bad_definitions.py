@@ -189,6 +189,18 @@ WRONG = [
         columns="event_at timestamptz, known_at timestamptz, score double",
     ),
     wrong_view(
+        "near_column",
+        "'idd' is not among the columns (id, event_at, known_at, score)",
+        "did you mean 'id'? Else add it to the model's columns",
+        meta=(FEATURE_VIEW % "near_column").replace("[id]", "[idd]"),
+    ),
+    wrong_view(
+        "from_feast",
+        "unknown setting 'created_timestamp_column'",
+        "write `available_at`",
+        meta="entity: from_feast, join_keys: [id], event_timestamp: event_at, created_timestamp_column: known_at",
+    ),
+    wrong_view(
         "no_time_column",
         "'event_at' is not among the columns",
         "add it",
@@ -440,8 +452,11 @@ def test_without_json_every_problem_is_an_error_with_its_hint(broken: Shop) -> N
     assert starts == ["Error", "Hint"] * len(WRONG)
 
 
-def test_register_stops_at_the_first_and_writes_nothing(broken: Shop, problems: list[dict[str, str]]) -> None:
-    assert_refused(broken.try_syncer("register"), problems[0]["message"], problems[0]["hint"])
+def test_register_says_all_of_it_and_writes_nothing(broken: Shop, problems: list[dict[str, str]]) -> None:
+    refused = broken.try_syncer("register")
+    assert refused.exit_code == 1
+    told = [line.removeprefix("Error: ") for line in refused.stderr.splitlines() if line.startswith("Error: ")]
+    assert told == [problem["message"] for problem in problems]
     assert not (broken.folder / "registry").exists()
 
 

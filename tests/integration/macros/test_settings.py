@@ -7,6 +7,7 @@ import json
 import pytest
 
 from feature_warehouse.errors import closest
+from feature_warehouse.project.feast import SETTINGS as FEAST
 from feature_warehouse.project.settings import SETTINGS
 from tests.support.projects import Project
 
@@ -52,6 +53,10 @@ WRONG_SETTINGS = {
     "strange": (
         f"{{{CUSTOMER}, frobnicate: 1}}",
         "config.meta.feature_view has the unknown setting 'frobnicate'. Use available_at, deleted, entity,",
+    ),
+    "from_feast": (
+        f"{{{CUSTOMER}, ttl_days: 30}}",
+        "config.meta.feature_view has the unknown setting 'ttl_days'. write `ttl` with its unit: `ttl: 30 days`",
     ),
     "no_mapping": (
         "customer",
@@ -192,6 +197,9 @@ def test_macros_and_python_know_the_same_settings(project: Project) -> None:
     known = json.loads(compiled(project, "{{ feature_warehouse._known_settings() | tojson }}"))
     assert {part: frozenset(names) for part, names in known.items()} == SETTINGS
     assert all(len(names) == len(set(names)) for names in known.values())
+    feast = json.loads(compiled(project, "{{ feature_warehouse._feast_words() | tojson }}"))
+    assert feast == FEAST
+    assert all(SETTINGS[part].isdisjoint(words) for part, words in FEAST.items())
 
 
 def typos(word: str) -> set[str]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import re
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feature_warehouse.errors import ProjectError, StaleManifestError
+from feature_warehouse.errors import DefinitionError, ProjectError, StaleManifestError
+from feature_warehouse.project import feast
 from feature_warehouse.project.declarations import Declarations, read_declarations
 from feature_warehouse.project.manifest import check_fresh, check_target, load_manifest
+from feature_warehouse.project.settings import SETTINGS, check_settings
 from feature_warehouse.registry.feature import Entity, Feature, JoinKey, OnDemandFeature, ServiceView
 
 MADE = datetime(2026, 1, 10, tzinfo=timezone.utc)
@@ -185,6 +188,54 @@ def test_the_order_of_the_manifest_does_not_matter() -> None:
     first, second = read(*nodes), read(*shuffled)
     assert [problem.message for problem in first.problems] == [problem.message for problem in second.problems]
     assert list(first.views) == list(second.views)
+
+
+# --- all that is wrong with the columns is said at once
+
+
+def test_all_wrong_columns_of_a_view_are_problems() -> None:
+    columns = {"id": "double", "event_at": "timestamp", "known_at": "date", "gone": "integer", "score": ""}
+    [*problems] = read(model(columns=columns, meta={"deleted": "gone"})).problems
+    assert [problem.message.removeprefix("models/orders.yml: orders.v1, column ") for problem in problems] == [
+        "'id': type 'double' cannot be a join key",
+        "'event_at': type timestamp has no zone, so it names no instant",
+        "'known_at': type date has no zone, so it names no instant",
+        "'gone': it marks deleted rows and is integer",
+        "'score': it has no data_type",
+    ]
+    assert all(problem.hint for problem in problems)
+
+
+def test_all_types_that_cannot_be_served_are_problems_once() -> None:
+    wrong = {"place": "struct(x integer)", "span": "interval", "tags": "varchar[]"}
+    reads = {"features": [{"view": "orders.v1", "features": ["score", *wrong]}], "request": {"hour": "time"}}
+    again = {"name": "other", "features": [{"view": "orders.v1", "features": ["span"]}]}
+    declared = [model(columns=COLUMNS | wrong), exposure(meta=reads), exposure("other", meta=again)]
+    problems = [problem.message for problem in read(*declared).problems]
+    assert len(problems) == len(wrong)
+    for problem, (name, type_) in zip(problems, wrong.items(), strict=True):
+        assert problem.startswith(f"models/orders.yml: orders.v1, column '{name}': ")
+        assert type_ in problem
+
+
+def test_a_column_that_is_nearly_another_is_asked_for() -> None:
+    [problem] = read(model(meta={"event_timestamp": "even_at", "join_keys": ["idd"]})).problems
+    assert "'idd', 'even_at' are not among the columns (id, event_at, known_at, score)" in problem.message
+    assert problem.hint.startswith("did you mean 'id'? Else add it")
+
+
+# --- words of Feast
+
+
+def test_settings_of_feast_are_answered_with_ours() -> None:
+    for part, words in feast.SETTINGS.items():
+        for word, meant in words.items():
+            assert word not in SETTINGS[part]
+            with pytest.raises(DefinitionError) as caught:
+                check_settings({word: "x"}, part, "here")
+            assert caught.value.hint == meant
+            named = re.findall(r"write `(\w+)`", meant)
+            assert set(named) <= SETTINGS[part] | {"owner"}, meant
 
 
 # --- whatever stands in a setting is a fact or a problem
