@@ -56,6 +56,11 @@ COMPOSED = [
     with w as (select *, row_number() over (partition by user_id order by event_at, f) as n from x order by n) select a.user_id, a.event_at, b.f from w a join w b on b.user_id = a.user_id and b.event_at > a.event_at
     select coalesce(x.user_id, y.user_id) as user_id, x.event_at, y.f from x full join y on y.user_id = x.user_id and y.event_at = x.event_at
     select x.user_id, x.event_at, y.f from x asof left join (select user_id, event_at, max(f) as f from y group by all) y on y.user_id = x.user_id and y.event_at <= x.event_at
+    select x.user_id, x.event_at, x.f from x left join y on y.user_id = x.user_id where y.user_id is null
+    select x.user_id, x.event_at, y.f from x left join y on y.user_id = x.user_id where y.f is not null
+    select x.user_id, x.event_at, y.f from x left join y on y.user_id = x.user_id left join users u on u.user_id = y.user_id where u.age > 10 and y.user_id > 1
+    with w as (select *, count(*) over (partition by user_id) as n from x) select user_id, event_at, n as f from w where user_id > 2
+    with w as (select *, count(*) over (partition by user_id, f) as n, count(*) over (partition by user_id) as m from x) select user_id, event_at, n + m as f from w where user_id > 2 and n > 1
     select distinct a.user_id, a.event_at, b.f from x a join (select distinct user_id, f from y) b using (user_id) where b.user_id > 2
     """.strip().splitlines()
 ]  # fmt: skip

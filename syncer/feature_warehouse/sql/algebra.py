@@ -40,8 +40,9 @@ COMMUTATIVE = {"=", "<>", "same", "*", "+ of scalars"}
 #: What is computed over rows, each at its own stage of a SELECT.
 LEVELS = {"aggregate", "window", "unnest"}
 
-#: Contents with the rows of their input: where what they add is not read, the input stands in their place.
-DISSOLVING = {"window", "ordered"}
+#: Contents with the rows of their input: where what they add is not read, the input stands in their place. "matched",
+#: the right side of a left join that has become an inner one, adds nothing.
+DISSOLVING = {"window", "ordered", "matched"}
 
 #: Joined for each row on the left, at most one match each.
 ASOF = {"asof", "asof left"}
@@ -109,6 +110,14 @@ class Pick:
     column: Term
 
 
+@dataclass(frozen=True)
+class Over:
+    """Among the uses of a term: a window function of an instance."""
+
+    instance: Instance
+    window: Term
+
+
 @dataclass(frozen=True, eq=False)
 class Attachment:
     """``right`` joined to the rows so far by ``on``; kind: 'left', 'asof left' or 'asof'."""
@@ -154,6 +163,7 @@ class Content:
     sets       its input         the keys, the sets of them       key or aggregate, over the input
     window     its input         -                                any term or window over the input; as many rows
     sub        its input         -                                any term over the input
+    matched    its input         -                                any term over the input
     rows       of a subquery     -                                any term over the input
     ordered    its input         order                            any term over the input
     limit      its input         order, limit, offset             any term over the input
@@ -380,7 +390,7 @@ def uses(term: Term) -> frozenset[object]:
             assert isinstance(instance, Instance)
             found.add(instance)
             if isinstance(what, Term) and what.op == "window":
-                found.add(instance.windowed)
+                found |= {instance.windowed, Over(instance, what)}
             elif isinstance(what, Term) and what.op == "pick":
                 found.add(Pick(instance.content, what))
         elif term.op in (ORDER, PHYSICAL):

@@ -8,10 +8,8 @@ never stored: they may change with any release.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
 
 from feature_warehouse.sql.algebra import (
-    ASOF,
     COMMUTATIVE,
     ORDER,
     PHYSICAL,
@@ -27,6 +25,8 @@ from feature_warehouse.sql.algebra import (
     flat,
     uses,
 )
+from feature_warehouse.sql.matches import demand_none, once, told_once
+from feature_warehouse.sql.rewritings import Rewritings
 from feature_warehouse.sql.types import type_of
 
 
@@ -74,6 +74,8 @@ class Digests:
         self._blocks: dict[Key, tuple[bytes, Labels, bool]] = {}
         self._inside: dict[Content, frozenset[object]] = {}
         self._closed_refs: dict[Term, bool] = {}
+        self._rewrite = Rewritings(terms)
+        self._none: dict[Attachment, Term] = {}  # that it has no match
 
     def rows(self, block: Block, columns: tuple[Term, ...]) -> str:
         """One text for all ways to write the bag of rows (column, column, ...) of a block."""
@@ -253,6 +255,7 @@ class Digests:
     def _flat(self, block: Block, used: set[object], labels: Labels, order: frozenset[object]) -> Block:
         """The block without what nobody needs: unread attachments that match once, windows and orders nobody reads."""
         factors, attachments, conditions = list(block.factors), list(block.attachments), list(block.conditions)
+        self._without_a_match(factors, attachments, conditions, used)
         while True:
             read = set(used)
             for condition in conditions:
@@ -260,15 +263,17 @@ class Digests:
             for factor in factors:
                 read |= factor.content.uses
             for attachment in reversed(attachments):
-                if attachment.kind.endswith("left") and attachment.right not in read and self._once(attachment):
+                if attachment.kind.endswith("left") and attachment.right not in read and once(attachment, self._terms):
                     attachments.remove(attachment)
                 else:
                     read |= attachment.right.content.uses
                     read = read.union(*map(uses, attachment.on))
             for position, factor in enumerate(factors):
                 content = factor.content
-                if (content.kind == "window" and factor.windowed not in read) or (
-                    content.kind == "ordered" and ORDER not in order
+                if (
+                    content.kind == "matched"
+                    or (content.kind == "window" and factor.windowed not in read)
+                    or (content.kind == "ordered" and ORDER not in order)
                 ):
                     inner = content.blocks[0]
                     factors[position : position + 1] = inner.factors
@@ -280,61 +285,29 @@ class Digests:
                     del factors[position]  # exactly one row
                     break
             else:
-                return Block(tuple(factors), tuple(attachments), tuple(conditions))
+                return Block(tuple(factors), tuple(attachments), told_once(conditions))
 
-    def _once(self, attachment: Attachment) -> bool:
-        """Whether an attachment finds at most one match."""
-        right = attachment.right
-        if attachment.kind in ASOF:
-            return True
-        compared: set[Term] = set()
-        for condition in attachment.on:
-            if condition.op in ("=", "same"):
-                one, two = condition.children()
-                for key, other in ((one, two), (two, one)):
-                    # a comparison that casts may find '01' and '1' for the one number 1
-                    if right not in uses(other) and type_of(key) is not None and type_of(key) == type_of(other):
-                        compared.add(key)
-        return any(
-            all(self._terms.lift(key, right) in compared for key in keys)
-            for keys in self._unique(right.content.blocks[0])
-        )
-
-    def _unique(self, block: Block) -> Iterator[tuple[Term, ...]]:
-        """Sets of terms that no two rows of a block share."""
-        if len(block.factors) != 1 or not all(map(self._once, block.attachments)):
-            return
-        [factor] = block.factors
-        content = factor.content
-
-        def seen(keys: Iterable[Arg]) -> tuple[Term, ...]:
-            return tuple(self._terms.lift(key, factor) for key in keys if isinstance(key, Term))
-
-        if content.kind == "group":
-            yield tuple(self._terms.ref(factor, key) for key in content.terms if isinstance(key, Term))
-        elif content.kind in ("window", "sub", "ordered", "limit", "distinct on"):
-            if content.kind == "distinct on":
-                yield seen(flat(content.terms[1:]))
-            for keys in self._unique(content.blocks[0]):
-                yield seen(keys)
-        if content.kind == "window":
-            for condition in block.conditions:
-                if condition.op == "=":
-                    for one in condition.args:
-                        if isinstance(one, Term) and one.op == "ref" and one.args[0] is factor:
-                            function = one.args[1]
-                            is_first = any(
-                                isinstance(a, Term) and a.op == "number" and a.args == ("1",) for a in condition.args
-                            )
-                            if (
-                                isinstance(function, Term)
-                                and function.op == "window"
-                                and function.args[0] == "row_number"
-                                and is_first
-                            ):
-                                partition = function.args[2]
-                                assert isinstance(partition, tuple)
-                                yield seen(partition[1:])
+    def _without_a_match(
+        self, factors: list[Instance], attachments: list[Attachment], conditions: list[Term], used: set[object]
+    ) -> None:
+        """A left join of which only the rows without a match are kept is NOT EXISTS."""
+        for attachment in list(attachments):
+            right = attachment.right
+            about = [condition for condition in conditions if right in uses(condition)]
+            if attachment.kind != "left" or not about or right in used or not demand_none(attachment, about):
+                continue
+            others = [other for other in attachments if other is not attachment]
+            if any(right in uses(term) for other in others for term in other.on) or any(
+                right in instance.content.uses for instance in (*factors, *(other.right for other in others))
+            ):
+                continue
+            attachments.remove(attachment)
+            conditions[:] = [condition for condition in conditions if condition not in about]
+            if attachment not in self._none:
+                wanted = [self._terms.unlift(condition, right) for condition in attachment.on]
+                found = self._rewrite.exists(right.content.blocks[0].where(wanted))
+                self._none[attachment] = self._rewrite.negation(found)
+            conditions.append(self._none[attachment])
 
     def _block(
         self, block: Block, used: set[object], outer: Labels, order: frozenset[object], hints: tuple[Term, ...]
@@ -342,7 +315,8 @@ class Digests:
         labels = Labels(outer)
         block = self._flat(block, used, labels, order)
         used = used.union(*map(uses, block.conditions), *(uses(t) for a in block.attachments for t in a.on))
-        used = used.union(*(instance.content.uses for instance in block.instances()))
+        contents = [instance.content for instance in block.instances()]
+        used = used.union(*(content.uses - self._inner(content) for content in contents))  # what is theirs they see to
         attached = {attachment.right: attachment for attachment in block.attachments}
         local = set(block.instances())
         needs = {

@@ -9,8 +9,9 @@ from typing import Protocol
 
 from sqlglot import exp
 
-from feature_warehouse.sql.algebra import Arg, Attachment, Block, Content, Instance, Term, Terms, uses
+from feature_warehouse.sql.algebra import Arg, Attachment, Block, Content, Instance, Over, Term, Terms, flat, uses
 from feature_warehouse.sql.calls import Calls
+from feature_warehouse.sql.matches import demands
 from feature_warehouse.sql.rewritings import conjuncts
 from feature_warehouse.sql.scope import Names, Relation, Scope, Source
 from feature_warehouse.sql.text import Unclear, lower
@@ -95,7 +96,7 @@ class Joins(Calls):
             )
             both = replace(scope, sources=[*scope.sources, *inner.sources], aliases={}, shared=dict(scope.shared))
             conditions = [self.expression(on, both)] if on is not None else self._using(using, both, "inner")
-            found = self._exists(self._with(relation.block, conditions))
+            found = self.rewrite.exists(self._with(relation.block, conditions))
             return block.where([found if words == "semi" else self.rewrite.negation(found)])
         if words in ("left", "asof", "asof left"):
             right = Instance(Content("sub", (relation.block,), place=self.place))
@@ -248,7 +249,8 @@ class Joins(Calls):
         return Relation(Block((rows,)), {(columns or (name,))[0]: self.terms.ref(rows, "0")}), name
 
     # -- conditions -----
-    def _with(self, block: Block, conditions: Iterable[Term]) -> Block:
+    def _with(self, block: Block, conditions: Iterable[Term], columns: Iterable[Term] | None = None) -> Block:
+        """columns: all that is read of the block beside its conditions, where that is known."""
         kept = []
         for condition in conditions:
             for part in conjuncts(condition):
@@ -257,15 +259,17 @@ class Joins(Calls):
                 if part.op == "in query":  # as a condition of a row, it is one that some row of the query meets
                     part = self._some(part)
                 kept.append(self.rewrite.condition(part))
-        return self._pushed(block, kept)
+        return self._matched(self._pushed(block, kept, columns))
 
-    def _pushed(self, block: Block, conditions: list[Term]) -> Block:
-        """A condition on nothing but the keys of a grouping is one on the rows that are grouped.
+    def _pushed(self, block: Block, conditions: list[Term], columns: Iterable[Term] | None = None) -> Block:
+        """A condition on nothing but the keys of a grouping is one on the rows that are grouped; one on keys that all
+        windows are partitioned by keeps or drops whole partitions.
 
         The block's factors must be its own (``Reader.use``): theirs alone is the content that changes. What these are
         made of is shared, and stays.
         """
         kept = []
+        read = None if columns is None else block.uses.union(*map(uses, (*columns, *conditions)))
         for condition in conditions:
             found = [use for use in uses(condition) if isinstance(use, Instance) and use in block.factors]
             if len(found) == 1 and condition.pure and not condition.queries:
@@ -280,6 +284,10 @@ class Joins(Calls):
                     inner = content.blocks[0].where([self.terms.unlift(condition, group)])
                     group.content = replace_content(content, inner)
                     continue
+                if content.kind == "window" and read is not None and _of_partitions(condition, group, read):
+                    inner = self._with(content.blocks[0], [self.terms.unlift(condition, group)])
+                    group.content = replace_content(content, inner)
+                    continue
             kept.append(condition)
         return block.where(kept)
 
@@ -291,30 +299,32 @@ class Joins(Calls):
         [block] = content.blocks
         [value] = inside
         assert isinstance(value, Term)
-        return self._exists(block.where([self.make("=", value, outside)]))
+        return self.rewrite.exists(block.where([self.make("=", value, outside)]))
 
-    def _exists(self, block: Block) -> Term:
-        """Whether a block has a row. Grouping the rows first changes nothing of that."""
-        while len(block.factors) == 1 and not block.attachments:
-            [factor] = block.factors
-            keys = factor.content.terms
-            refs = [ref for condition in block.conditions for ref in condition.refs]
-            if (
-                factor.content.kind != "group"
-                or not keys
-                or not all(by_equality(condition) and not condition.queries for condition in block.conditions)
-                or any(ref.args[0] is factor and ref.args[1] not in keys for ref in refs)
-            ):
-                break
-            conditions = [self.terms.unlift(condition, factor) for condition in block.conditions]
-            block = factor.content.blocks[0].where(conditions)
-        return self.make("exists", Content("rows", (block,)), ())
+    def _matched(self, block: Block) -> Block:
+        """A left join whose missing rows no condition lets pass is an inner join."""
+        for attachment in block.attachments:
+            right, others = attachment.right, tuple(a for a in block.attachments if a is not attachment)
+            if not attachment.kind.endswith("left") or not any(demands(one, right) for one in block.conditions):
+                continue
+            if attachment.kind == "asof left":
+                asof = Attachment("asof", right, attachment.on)
+                attachments = tuple(asof if a is attachment else a for a in block.attachments)
+                return self._matched(Block(block.factors, attachments, block.conditions))
+            if right.content.uses & set(block.instances()):
+                continue  # a lateral one looks at rows that are not there yet where it would stand
+            alone = [one for one in block.conditions if one.pure and not one.queries and _only_of(one, right)]
+            inner = self._pushed(right.content.blocks[0], [self.terms.unlift(one, right) for one in alone])
+            right.content = Content("matched", (inner,), place=right.content.place)
+            kept = tuple(one for one in block.conditions if one not in alone)
+            return self._with(Block((*block.factors, right), others, kept), attachment.on)
+        return block
 
     def _filtered(self, block: Block, condition: exp.Expr, scope: Scope) -> Block:
         term = self.expression(condition, scope)
         if term.computes:
             raise Unclear("a filter on what is computed after it")
-        return self._with(block, [term])
+        return self._with(block, [term], [one for source in scope.sources for one in source.columns.values()])
 
     # -- subqueries -----------------------------------------------------------
 
@@ -346,7 +356,7 @@ class Joins(Calls):
 
     def _read_exists(self, node: exp.Exists, scope: Scope) -> Term:
         self._only(node, "this")
-        return self._exists(self._subquery(node.this, scope).block)
+        return self.rewrite.exists(self._subquery(node.this, scope).block)
 
     def _read_subquery(self, node: exp.Subquery, scope: Scope) -> Term:
         self._only(node, "this")
@@ -391,7 +401,18 @@ class Joins(Calls):
 
 
 def replace_content(content: Content, block: Block) -> Content:
-    return Content(content.kind, (block,), content.terms, content.texts, content.types, content.place)
+    written = content.written or content
+    return Content(content.kind, (block,), content.terms, content.texts, content.types, content.place, written=written)
+
+
+def _of_partitions(condition: Term, rows: Instance, read: frozenset[object]) -> bool:
+    """Whether a condition on the rows of windows is met by all rows of a partition or by none, for each window of them
+    among all that is ``read``."""
+    windows = [use.window for use in read if isinstance(use, Over) and use.instance is rows]
+    partitions = [set(flat(window.args[2:3])) for window in windows]
+    keys = set.intersection(*partitions) if partitions else set()
+    refs = condition.refs
+    return bool(refs) and by_equality(condition) and all(ref.args[0] is rows and ref.args[1] in keys for ref in refs)
 
 
 def _join_words(join: exp.Join) -> str:

@@ -152,7 +152,7 @@ class Builder(Joins):
             block, rest, (stages[0], stages[2], stages[3]) = self._windowed(
                 block, rest, [stages[0], stages[2], stages[3]]
             )
-        block = self._with(block, stages[2])
+        block = self._with(block, stages[2], [*stages[0], *stages[3]])
         items = [(name, self.rewrite.column(term)) for (name, _), term in zip(items, stages[0], strict=True)]
         relation = Relation(block, _named(items, rest, hidden, self.terms), rest, hidden, after)
         order = tuple((term, *how) for term, (_, *how) in zip(stages[3], order, strict=True))

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from feature_warehouse.sql.algebra import ORDER, PHYSICAL, Arg, Term, Terms
+from feature_warehouse.sql.algebra import ORDER, PHYSICAL, Arg, Block, Content, Term, Terms
 from feature_warehouse.sql.functions import (
     CURRENT_TIME,
     NULL_SKIPPING,
@@ -19,7 +19,16 @@ from feature_warehouse.sql.functions import (
     PURE,
 )
 from feature_warehouse.sql.text import lower
-from feature_warehouse.sql.types import branches, chosen_alike, chosen_type, literal, never_null, type_of
+from feature_warehouse.sql.types import (
+    branches,
+    by_equality,
+    chosen_alike,
+    chosen_type,
+    literal,
+    never_null,
+    sort_of,
+    type_of,
+)
 
 #: Aggregates that pass over rows without a value, so that CASE without ELSE is a filter.
 _FILTERED = NULL_SKIPPING | {"count"}
@@ -81,6 +90,23 @@ class Rewritings:
                         return self.make("same", *equal.args)
         return term
 
+    def exists(self, block: Block) -> Term:
+        """Whether a block has a row. Grouping the rows first changes nothing of that."""
+        while len(block.factors) == 1 and not block.attachments:
+            [factor] = block.factors
+            keys = factor.content.terms
+            refs = [ref for condition in block.conditions for ref in condition.refs]
+            if (
+                factor.content.kind != "group"
+                or not keys
+                or not all(by_equality(condition) and not condition.queries for condition in block.conditions)
+                or any(ref.args[0] is factor and ref.args[1] not in keys for ref in refs)
+            ):
+                break
+            conditions = [self.terms.unlift(condition, factor) for condition in block.conditions]
+            block = factor.content.blocks[0].where(conditions)
+        return self.make("exists", Content("rows", (block,)), ())
+
     def product(self, one: Term, two: Term) -> Term:
         for span, factor in ((one, two), (two, one)):
             if span.op == "interval" and len(span.args) == 3 and (number := whole_number(factor)) is not None:
@@ -106,11 +132,12 @@ class Rewritings:
         found: list[Term] = []
         for value in given:
             found += value.children() if value.op == "coalesce" and chosen_alike(value, flattened) else [value]
-        if chosen_type(found) is not None:  # what is never chosen decides about no type
+        sort = chosen_type(found, sort_of)
+        if sort is not None:  # what is never chosen decides about no type
             kept = [value for value in found if value.op != "null"]
             end = next((i + 1 for i, value in enumerate(kept) if never_null(value)), len(kept))
             shorter = kept[:end] or found[:1]
-            if chosen_type(shorter) == chosen_type(found) and not (len(shorter) == 1 and literal(shorter[0])):
+            if chosen_type(shorter, sort_of) == sort and not (len(shorter) == 1 and literal(shorter[0])):
                 found = shorter
         return self.make("coalesce", *found) if len(found) > 1 else found[0]
 
@@ -219,7 +246,7 @@ _DECIMAL = re.compile(r"\d{1,9}\.(\d{1,9})")
 
 def _kind(term: Term) -> str | None:
     if not literal(term):
-        return type_of(term)
+        return sort_of(term)
     if term.op == "negative":
         return _kind(term.children()[0])
     if term.op == "number":

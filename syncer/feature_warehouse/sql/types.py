@@ -5,7 +5,7 @@ These are the side conditions of rewritings. Where a type is needed and not know
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from feature_warehouse.sql.algebra import Arg, Instance, Term, flat
 from feature_warehouse.sql.functions import RESULT_TYPES, SAME_TYPE
@@ -88,11 +88,28 @@ def _type(term: Term) -> str | None:
     return None
 
 
-def chosen_type(values: Iterable[Term]) -> str | None:
-    """The type of what chooses one of these values."""
+def sort_of(term: Term) -> str | None:
+    """The type of a term's values or, where that is not certain, the source's column that has it: what is enough to
+    know that two terms are of one type."""
+    if type_of(term) is not None:
+        return type_of(term)
+    while term.op == "ref":
+        instance, what = term.args
+        assert isinstance(instance, Instance)
+        if isinstance(what, Term):
+            term = what
+        elif instance.content.kind == "leaf" and instance.content.texts[0] != "itself":
+            return f"column {what} of {instance.content.texts[0]}"
+        else:
+            break
+    return None
+
+
+def chosen_type(values: Iterable[Term], of: Callable[[Term], str | None] = type_of) -> str | None:
+    """The type of what chooses one of these values. ``of``: ``type_of`` or ``sort_of``."""
     found = [value for value in values if value.op != "null"]
-    numbers = {type_of(value) for value in found if value.op == "number"}
-    types = {type_of(value) for value in found if value.op != "number"}
+    numbers = {of(value) for value in found if value.op == "number"}
+    types = {of(value) for value in found if value.op != "number"}
     if not types:
         return "integer" if numbers <= {"integer"} else None
     if len(types) != 1 or (numbers and not types <= {"integer", "bigint", "double"}):
@@ -151,11 +168,11 @@ def chosen_alike(inner: Term, values: Iterable[Term]) -> bool:
     """Whether ``inner``, which chooses a value, may as well leave the choice to what it is chosen by, from all
     ``values``: no value is cast on the way to the type of some, and then to that of all."""
     own = branches(inner) if inner.op == "case" else inner.children()
-    types = {type_of(value) for value in own if value.op != "null"}
-    if len(types) == 1 and None not in types and not any(literal(value) for value in own if value.op != "null"):
+    sorts = {sort_of(value) for value in own if value.op != "null"}
+    if len(sorts) == 1 and None not in sorts and not any(literal(value) for value in own if value.op != "null"):
         return True
-    type_ = type_of(inner)
-    return type_ is not None and type_ == chosen_type(values)
+    sort = chosen_type(own, sort_of)
+    return sort is not None and sort == chosen_type(values, sort_of)
 
 
 def strict(term: Term) -> bool:

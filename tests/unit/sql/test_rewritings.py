@@ -200,6 +200,62 @@ QUERIES = {
             "a in (1, 5)", "a::varchar is not null", "length(a::varchar) > 3", "not (a = 1)", "a[1] = 1",
         )
     ],
+    "a left join whose missing rows a condition may let pass": [
+        (
+            f"select x.k, x.e, y.a as f from t x left join (select k + 1 as k, a, b from t) y on y.k = x.k where {condition}",
+            f"select x.k, x.e, y.a as f from t x join (select k + 1 as k, a, b from t) y on y.k = x.k where {condition}",
+        )
+        for condition in (
+            "y.a = y.b", "y.a > x.b", "not (y.a = y.b)", "y.a is null", "y.a is not null", "y.k is not null", "not (y.k is null)",
+            "y.a in (1, 5)", "y.a not in (1, 5)", "x.a in (1, y.a)", "y.a = x.a or y.b = x.b", "y.a = x.a or x.b is null",
+            "y.a = x.a and x.b is null", "coalesce(y.a, x.a) = x.a", "y.a is not distinct from x.a", "y.a is distinct from x.a",
+            "y.a is not distinct from 1", "y.a between x.a and x.b", "x.a between y.a and y.b", "not (x.a between y.a and y.b)",
+            "y.a::varchar like '%1%'", "y.a::varchar not like '%1%'", "y.a || 'x' = 'x'", "y.a + ['x'] = ['x']", "-y.a = 1",
+            "(y.a is null) = false", "(y.a = x.a) is null", "(y.a = x.a) is not null", "y.a.p = 1", "y.a[1] = 1", "y.a = any([1, 5])",
+            "case when y.a = x.a then true else false end", "case when y.a = x.a then false else true end",
+            "if(y.a = y.b, true, null)", "nullif(y.a, x.a) is not null", "exists (select 1 from t z where z.a = y.a)",
+            "not exists (select 1 from t z where z.a = y.a)", "greatest(y.a, x.a) = x.a", "concat(y.a, 'x') = 'x'",
+            "y.a is null and y.k = x.k", "y.k = 1", "y.k + x.k > 1", "(y.a, y.b) = (x.a, x.b)", "y.b",
+        )
+    ],
+    "not exists and a left join without a match": [
+        (
+            f"select x.k, x.e, x.a as f from t x left join (select k + 1 as k, {column} as n from t where b is null) y on {on} where {none}",
+            f"select x.k, x.e, x.a as f from t x where not exists (select 1 from (select k + 1 as k, {column} as n from t where b is null) y where {on})",
+        )
+        for column, on, none in (
+            ("a", "y.k = x.k", "y.k is null"), ("a", "y.k = x.k", "y.n is null"), ("1", "y.k = x.k", "y.n is null"),
+            ("a", "y.k = x.k and y.n = x.a", "y.n is null"), ("a", "y.k = x.k", "y.k is null and y.n is null"),
+            ("a", "y.k = x.k", "y.k is null or y.n is null"), ("a", "y.k = x.k", "y.k + y.k is null"),
+            ("a", "y.n is not distinct from x.a", "y.n is null"), ("a", "y.n is not distinct from x.a", "y.k is null"),
+            ("coalesce(a, b)", "true", "y.n is null"), ("a is null", "y.k > x.k", "y.n is null"), ("a = b", "true", "y.n is null"),
+            ("a", "y.k > x.k or y.n is null", "y.k is null"), ("a", "y.n in (x.a, 1)", "y.n is null"),
+        )
+    ],
+    "a filter on windows, or on the rows that they see": [
+        (
+            f"select k, e, f from (select k, e, a, b, {window} as f from t) where {condition}",
+            f"select k, e, {window} as f from t where {condition}",
+        )
+        for window, condition in (
+            ("count(*) over (partition by a)", "a is null"), ("count(*) over (partition by a)", "a = 1"),
+            ("count(*) over (partition by a)", "a::varchar = '0.0'"), ("count(*) over (partition by a)", "a <> '1 month'"),
+            ("count(*) over (partition by a)", "length(a::varchar) > 3"), ("count(*) over (partition by a)", "b is null"),
+            ("sum(k) over (partition by k, a order by e)", "a in (1, 5)"), ("sum(k) over (partition by k, a order by e)", "k = 1"),
+            ("max(a) over (partition by a, b)", "a > b"), ("count(*) over (partition by b)", "not (a = 1)"),
+            ("count(*) over ()", "a is null"), ("dense_rank() over (order by a)", "a is null"),
+            ("row_number() over (partition by a::varchar order by k, e, b)", "a is null"),
+            ("count(*) over (partition by a) + count(*) over (partition by b)", "a is null"),
+        )
+    ],
+    "coalesce and between of one type that nobody knows": [
+        (f"select k, e, {one} as f from t", f"select k, e, {two} as f from t")
+        for one, two in (
+            ("coalesce(a, null)", "a"), ("coalesce(coalesce(a, a), b)", "coalesce(a, b)"), ("coalesce(a, null, b)", "coalesce(a, b)"),
+            ("b between a and a", "b >= a and b <= a"), ("b in (a, a)", "b = a"), ("coalesce(coalesce(a, b), a)", "coalesce(a, b, a)"),
+            ("coalesce(a, coalesce(a, 1))", "coalesce(a, 1)"), ("coalesce(null, a)", "a"), ("case when k = 1 then a else case when k = 0 then a else b end end", "case when k = 1 then a when k = 0 then a else b end"),
+        )
+    ],
 }  # fmt: skip
 
 _TYPES = list(enumerate(VALUES))
