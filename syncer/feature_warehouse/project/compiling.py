@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from feature_warehouse.errors import ProjectError
+from feature_warehouse.project.constants import answered, refused_query
 from feature_warehouse.project.dbt import calling_dbt, end_pools, invoke, own_words
 from feature_warehouse.project.project import Project
 
@@ -178,7 +179,7 @@ def _compiled(
     command += ["--full-refresh"] if full_refresh else []
     command += ["--select", *selected]
     command += ["--exclude", *(f"fqn:{'.'.join(node.fqn)}" for node in without)] if without else []
-    with _to_the_end():
+    with _to_the_end(), answered(project.output):
         done = _gate_run(project, graph, *command)
     bad = {result.node.unique_id: result.message for result in done.results if result.status in ("error", "skipped")}
     for id_, message in bad.items():
@@ -222,10 +223,12 @@ def _gate_run(project: Project, graph: Any, *command: str) -> Any:
 def _not_compiled(report: str) -> ProjectError:
     """What dbt says of a model, in a sentence."""
     place = _PLACE.search(report)
-    if place and "connection never acquired" in report:
+    query = refused_query(report)
+    if place and (query or "connection never acquired" in report):
         return ProjectError(
             f"{place[1]} asks the warehouse while it is compiled, so its SQL is not the same everywhere",
-            "write down in the model what it asks for: names of columns, values",
+            "write down in the model what it asks for: names of columns, values, dates"
+            + (f"; it asks `{query}`" if query else ""),
         )
     return ProjectError(
         f"{place[1]}: {own_words(report)}" if place else own_words(report),

@@ -11,6 +11,7 @@ from feature_warehouse.project.declarations import read_declarations
 from feature_warehouse.project.definition import Definition, ProjectDefinitions, from_text, read_definitions, to_text
 from feature_warehouse.project.project import load_project
 from feature_warehouse.sql.changes import Definitions, View, judge
+from feature_warehouse.sql.text import words_of
 from tests.support.projects import Project
 from tests.support.shop import inside
 
@@ -178,10 +179,10 @@ def test_a_change_in_an_ephemeral_model_in_a_hook_and_in_the_later_runs(project,
 def test_a_model_that_asks_the_warehouse_or_does_not_compile_is_a_problem_of_what_reads_it(tmp_path: Path) -> None:
     columns = "1::bigint as customer_id, now() as event_at, 1.0::double as spent"
     files = {
-        "models/asking.sql": "{% set found = run_query('select 1') %} select " + columns,
+        "models/asking.sql": "{% set found = run_query('select 1 from t') %} select " + columns,
         "models/inlined.sql": "{{ config(materialized='ephemeral') }}\n{% if execute %} {{ nobody.knows }} {% endif %}",
         "models/asking_within.sql": (
-            "{{ config(materialized='ephemeral') }} {% set found = run_query('select 1') %} select " + columns
+            "{{ config(materialized='ephemeral') }} {% set found = run_query('select 1 from t') %} select " + columns
         ),
         "models/between.sql": "{{ config(materialized='ephemeral') }} select * from {{ ref('asking_within') }}",
         "models/above_v1.sql": "select * from {{ ref('asking') }}",
@@ -199,7 +200,9 @@ def test_a_model_that_asks_the_warehouse_or_does_not_compile_is_a_problem_of_wha
         "models/above.yml: above.v1: models/asking.sql asks the warehouse while it is compiled, so its SQL is not the "
         "same everywhere"
     )
-    assert found.problems["above.v1"].hint == "write down in the model what it asks for: names of columns, values"
+    assert found.problems["above.v1"].hint == (
+        "write down in the model what it asks for: names of columns, values, dates; it asks `select 1 from t`"
+    )
     assert found.problems["broken.v1"].message.startswith(
         "models/broken.yml: broken.v1: models/broken_v1.sql: 'nobody' is undefined"
     )
@@ -210,3 +213,48 @@ def test_a_model_that_asks_the_warehouse_or_does_not_compile_is_a_problem_of_wha
     assert found.problems["inlining.v1"].message.startswith(
         "models/inlining.yml: inlining.v1: models/inlined.sql: 'nobody' is undefined"
     )
+
+
+ASKED = {
+    "days": """select day::timestamptz as event_at, 1::bigint as customer_id, 1.0::double as spent from (
+        {{ dbt.date_spine('day', "cast('2026-01-30' as date)", "cast('2026-02-03' as date)") }}) spine(day)""",
+    "months": """{% set found = dbt.get_intervals_between("'2025-11-01'::date", "'2026-02-01'::date", 'month') %}
+        select now() as event_at, {{ found }}::bigint as customer_id, 1.0::double as spent""",
+    "listed": """{% set asked = "select name from (values ('a'), ('b')) listed(name) order by name" %}
+        {% set rows = run_query(asked).rows if execute else [] %}
+        select now() as event_at, 1::bigint as customer_id,
+        {% for row in rows %} length('{{ row[0] }}') + {% endfor %} 1.0::double as spent""",
+}
+
+
+def test_a_model_may_ask_what_needs_no_data(tmp_path: Path) -> None:
+    """Its SQL is what dbt makes of it with the warehouse. What reads a table or the clock is refused with its query."""
+    refused = {
+        "until_today": ASKED["days"].replace("cast('2026-02-03' as date)", "current_date"),
+        "pivoted": ASKED["listed"].replace(
+            "name from (values ('a'), ('b')) listed(name) order by name", "distinct name from names"
+        ),
+        "described": ASKED["listed"].replace(
+            "name from (values ('a'), ('b')) listed(name) order by name",
+            "table_name as name from information_schema.tables",
+        ),
+    }
+    files = {"models/names.sql": "select 'a' as name"}
+    for name, sql in (ASKED | refused).items():
+        files[f"models/{name}_v1.sql"] = sql
+        files[f"models/{name}.yml"] = VIEW.format(name=name, materialized="table")
+    project = Project(tmp_path, files)
+    found = read(project)
+    assert set(found.definitions) == {f"{name}.v1" for name in ASKED}
+    for name, asks in {
+        "until_today": "current_date",
+        "pivoted": "from names",
+        "described": "from information_schema",
+    }.items():
+        problem = found.problems[f"{name}.v1"]
+        assert f"models/{name}_v1.sql asks the warehouse while it is compiled" in problem.message
+        assert asks in problem.hint.partition("it asks `select ")[2]
+    project.dbt("compile", "--select", *ASKED)
+    for name in ASKED:
+        compiled = found.definitions[f"{name}.v1"].nodes[f"{name}_v1"].sql or ""
+        assert words_of(compiled) == words_of(project.compiled(f"{name}_v1")), name
