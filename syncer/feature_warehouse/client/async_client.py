@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import datetime
+from os import PathLike
 
 from feature_warehouse.client.features import OnlineFeatures
 from feature_warehouse.client.plan import OnStale
@@ -32,6 +33,7 @@ class AsyncFeatureClient:
         on_stale: OnStale = "warn",
         replicas: bool = False,
         log: ServedLog | None = None,
+        registry: str | PathLike[str] | None = None,
     ) -> None:
         """As ``FeatureClient``."""
         # The library behind it takes longer to load than all of ours: not before there is a client.
@@ -39,7 +41,7 @@ class AsyncFeatureClient:
 
         self.namespace = check_namespace(namespace)
         self._fetcher = AsyncFetcher(url, timeout, deadline=deadline, replicas=replicas)
-        self._reader = Reader(namespace, as_of, on_stale, self._fetcher.address, writer(url, timeout, log))
+        self._reader = Reader(namespace, as_of, on_stale, self._fetcher.address, writer(url, timeout, log), registry)
 
     async def get_online_features(
         self, service: str, entity_rows: Rows, request: Request = NO_REQUEST

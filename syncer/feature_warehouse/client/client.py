@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from os import PathLike
 
 from feature_warehouse.client.features import OnlineFeatures
 from feature_warehouse.client.plan import OnStale
@@ -34,20 +35,23 @@ class FeatureClient:
         on_stale: OnStale = "warn",
         replicas: bool = False,
         log: ServedLog | None = None,
+        registry: str | PathLike[str] | None = None,
     ) -> None:
         """``as_of``: the instant that ttl and staleness are judged by; default: the real time, or that of the last sync
         where its clock was fixed. ``timeout``: seconds without progress. ``deadline``: seconds for a whole read,
         however much comes; None: any. ``on_stale``: for a view that was not synced in 1.5 of its intervals: ``warn``
         serves what is there, with the status stale, and logs it once; ``null`` gives None; ``raise`` a StaleError.
         ``replicas``: read from the replicas of a Sentinel service or a Cluster. ``log``: keep a sample of what is
-        served for `syncer audit`; written behind the reads, and what is left by ``close``.
+        served for `syncer audit`; written behind the reads, and what is left by ``close``. ``registry``: the path of a
+        registry.json by which everything is read, in place of the one in Redis; RegistryError when it cannot be, and
+        NamespaceError from a read where the two contradict each other.
         """
         # The library behind it takes longer to load than all of ours: not before there is a client.
         from feature_warehouse.store.fetcher import Fetcher
 
         self.namespace = check_namespace(namespace)
         self._fetcher = Fetcher(url, timeout, deadline=deadline, replicas=replicas)
-        self._reader = Reader(namespace, as_of, on_stale, self._fetcher.address, writer(url, timeout, log))
+        self._reader = Reader(namespace, as_of, on_stale, self._fetcher.address, writer(url, timeout, log), registry)
 
     def get_online_features(self, service: str, entity_rows: Rows, request: Request = NO_REQUEST) -> OnlineFeatures:
         """The latest features of ``service`` ('departure_delay', or one version: 'departure_delay@1') for each row.

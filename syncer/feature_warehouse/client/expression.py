@@ -7,9 +7,10 @@ Expressions come from Redis, so what the registration gate let in says nothing o
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from feature_warehouse.client.size import arguments, check_size, literal
 from feature_warehouse.errors import DefinitionError
 from feature_warehouse.registry.shape import ShapeError, parse
 from feature_warehouse.sql.functions import ALIASES, PURE, SESSION
@@ -45,8 +46,9 @@ def names_in(tree: str) -> set[str]:
     return {name.lower() for node in _walk(_content(tree)) for name in node.get("column_names", ())}
 
 
-def check(tree: str, columns: Set[str]) -> None:
-    """Raises DefinitionError unless ``tree``, that of `select (<expression>)`, is one value of ``columns`` alone."""
+def check(tree: str, types: Mapping[str, str]) -> None:
+    """Raises DefinitionError unless ``tree``, that of `select (<expression>)`, is one value of columns of these
+    ``types`` alone."""
     content = _content(tree)
     try:
         (statement,) = content["statements"]
@@ -61,7 +63,8 @@ def check(tree: str, columns: Set[str]) -> None:
         bare = False
     if not bare:
         raise DefinitionError("it is not one expression")
-    _check(value, frozenset(columns))
+    _check(value, frozenset(types))
+    check_size(value, types)
 
 
 def _content(tree: str) -> Any:
@@ -115,20 +118,12 @@ def _check_node(kind: str, node: dict[str, Any], known: frozenset[str]) -> None:
         name = node["function_name"].lower()
         if node.get("schema") or node.get("catalog") or name not in (_OPERATORS if node["is_operator"] else _FUNCTIONS):
             raise DefinitionError(f"{name} is no function of one row's values that always gives the same")
-        arguments = [each.get("expression", each) for each in node.get("arguments", node.get("children", ()))]
+        given = arguments(node)
         if name in _SIZED:
-            size = _literal(arguments[_SIZED[name]]) if len(arguments) > 1 or _SIZED[name] < 0 else None
+            size = literal(given[_SIZED[name]]) if len(given) > 1 or _SIZED[name] < 0 else None
             if size is None or not size.lstrip("-").isdecimal() or abs(int(size)) > _LARGEST:
                 raise DefinitionError(f"the length that {name} gives is not written as a number up to {_LARGEST:,}")
         if name in _FORMATS:
-            text = _literal(arguments[0]) if arguments else None
+            text = literal(given[0]) if given else None
             if text is None or _WIDTH.search(text):
                 raise DefinitionError(f"the format of {name} is not written out, or makes texts of any length")
-
-
-def _literal(node: Any) -> str | None:
-    """The text of a constant; None: it is something else."""
-    if node.get("class") != "CONSTANT":
-        return None
-    literal = node["literal"]["text"] if "literal" in node else node["value"].get("value")  # DuckDB 2; 1
-    return None if literal is None else str(literal)

@@ -48,7 +48,7 @@ def expression_type(expression: str, types: Mapping[str, str]) -> str:
         described = _connect().execute(f"describe select (\n{expression}\n) from (select {row})").fetchall()
     except duckdb.Error as error:
         raise DefinitionError(_words(error)) from error
-    check(_tree(expression), types.keys())
+    check(_tree(expression), types)
     return canonical(described[0][1])
 
 
@@ -62,7 +62,7 @@ class OnDemand:
         for feature in service.on_demand:
             try:
                 tree = _tree(feature.expression)
-                check(tree, types.keys())
+                check(tree, types)
             except DefinitionError as error:
                 raise DefinitionError(
                     f"its on-demand feature '{feature.name}' cannot be computed: {error.message}"

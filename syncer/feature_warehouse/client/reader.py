@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
+from os import PathLike
+from pathlib import Path
 from types import MappingProxyType
 from typing import get_args
 
@@ -20,8 +22,8 @@ from feature_warehouse.client.features import OnlineFeatures, ViewFeatures
 from feature_warehouse.client.plan import OnStale, ReadPlan, ServicePlan, find_service
 from feature_warehouse.client.served import ServedLog, ServedWriter, Stream, served_rows
 from feature_warehouse.errors import DefinitionError, NamespaceError, RequestError, SyncerError
-from feature_warehouse.registry.document import Registry, from_document, revision
-from feature_warehouse.registry.feature import FeatureView
+from feature_warehouse.registry.document import Registry, contradictions, from_document, pinned_registry, revision
+from feature_warehouse.registry.feature import FeatureService, FeatureView
 from feature_warehouse.store.fetch import Fetch, Steps
 from feature_warehouse.wire.decode import instant, microseconds
 from feature_warehouse.wire.keyspace import is_missing, registry_key, served_key
@@ -40,9 +42,13 @@ NO_REQUEST: Request = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class _Schema:
-    """The registry that a namespace serves, and the plans of the services that were read since."""
+    """The registry that a namespace serves, and the plans of the services that were read since.
+
+    ``registry``: what is read by; where one is pinned, it is that, and ``published`` what the namespace shows.
+    """
 
     registry: Registry
+    published: Registry
     revision: bytes
     plans: dict[str, ServicePlan] = field(default_factory=dict)
 
@@ -51,7 +57,13 @@ class Reader:
     """What both clients share: what to ask Redis for, and what to make of it."""
 
     def __init__(
-        self, namespace: str, as_of: datetime | None, on_stale: OnStale, address: str, log: ServedWriter | None
+        self,
+        namespace: str,
+        as_of: datetime | None,
+        on_stale: OnStale,
+        address: str,
+        log: ServedWriter | None,
+        registry: str | PathLike[str] | None = None,
     ) -> None:
         if as_of is not None and as_of.tzinfo is None:
             raise ValueError(f"as_of={as_of!r} has no time zone; give datetime(..., tzinfo=timezone.utc)")
@@ -62,6 +74,7 @@ class Reader:
         self._on_stale = on_stale
         self._address = address
         self.served = log
+        self._pinned = None if registry is None else pinned_registry(Path(registry))
         self._schema: _Schema | None = None
         self._warned: set[tuple[str, str]] = set()
         self._told: dict[str, datetime] = {}  # view id -> its as_of when the log last heard that it is stale
@@ -120,13 +133,15 @@ class Reader:
         found = revision(document).encode()
         schema = self._schema
         if schema is None or schema.revision != found:
-            schema = self._schema = _Schema(from_document(document, registry_key(self._namespace)), found)
+            published = from_document(document, registry_key(self._namespace))
+            schema = self._schema = _Schema(self._pinned or published, published, found)
         return schema
 
     def _plan(self, schema: _Schema, service: str) -> ServicePlan:
         plan = schema.plans.get(service)
         if plan is None:
             found = find_service(schema.registry.services, service)
+            self._check_pinned(schema, found)
             try:
                 plan = schema.plans[service] = ServicePlan(schema.registry, found, self._namespace)
             except DefinitionError as error:
@@ -137,6 +152,15 @@ class Reader:
             for view in plan.views:
                 self._warn(found.id, view)
         return plan
+
+    def _check_pinned(self, schema: _Schema, service: FeatureService) -> None:
+        """Raises NamespaceError where the namespace shows a service other than the pinned registry has it."""
+        others = contradictions(schema.registry, schema.published, service) if self._pinned else []
+        if others:
+            raise NamespaceError(
+                f"the registry in '{self._namespace}' contradicts the pinned one: {'; '.join(others)}",
+                "pin the registry of the commit that syncs into this namespace, or read another namespace",
+            )
 
     def _warn(self, service: str, view: FeatureView) -> None:
         """Once per client that a service reads a version which is to go."""

@@ -166,6 +166,36 @@ def missing(registry: Registry, published: Registry) -> list[str]:
     return sorted(lost)
 
 
+def contradictions(pinned: Registry, published: Registry, service: FeatureService) -> list[str]:
+    """How what is published of a pinned ``service`` and its views is not the pinned, a phrase each; [] when one of the
+    two only has more than the other, or nothing of it."""
+    if pinned.project != published.project:
+        return [f"it is of the project '{published.project}', not of '{pinned.project}'"]
+    found = []
+    for id_ in dict.fromkeys(read.view for read in service.views):
+        ours, theirs = pinned.views[id_], published.views.get(id_)
+        if theirs is None:
+            continue
+        if ours.entity != theirs.entity:
+            found.append(f"{id_} has the entity {_entity_text(theirs.entity)}, not {_entity_text(ours.entity)}")
+        known = {feature.name: feature for feature in theirs.features}
+        names = {feature.number: feature.name for feature in theirs.features}
+        for feature in ours.features:
+            other = known.get(feature.name)
+            if other is None and feature.number in names:
+                found.append(f"{id_} has {names[feature.number]} as field {feature.number}, not {feature.name}")
+            elif other not in (None, feature):
+                now = f"{other.type} in field {other.number}" if other else ""
+                found.append(f"{id_}: {feature.name} is {now}, not {feature.type} in field {feature.number}")
+    shown = published.services.get(service.id)
+    if shown is not None and not found and all(read.view in published.views for read in shown.views):
+        then, now = (service, pinned.views), (shown, published.views)
+        sentence = next(breaks(*then, *now), None)
+        if sentence is not None and next(breaks(*now, *then), None) is not None:
+            found.append(f"{service.id} {sentence}")
+    return found
+
+
 def _view_changes(before: Registry, after: Registry) -> Iterable[str]:
     for id_, view in after.views.items():
         old, new = (_view_json(before.views[id_]) if id_ in before.views else {}), _view_json(view)
@@ -257,11 +287,22 @@ def load_registry(path: Path, project: str) -> Registry:
     return parse_registry(text, project, str(path))
 
 
-def parse_registry(text: bytes, project: str, where: str) -> Registry:
-    """The registry in a file's text. Raises RegistryError when it is torn, of a later format, or another project's."""
+def pinned_registry(path: Path) -> Registry:
+    """The registry in a file, whichever project's. Raises RegistryError when there is none, or it cannot be read."""
+    try:
+        return parse_registry(path.read_bytes(), None, str(path))
+    except OSError as error:
+        raise RegistryError(
+            f"the registry {path} cannot be read: {error.strerror or error}", "give the path of a registry.json"
+        ) from error
+
+
+def parse_registry(text: bytes, project: str | None, where: str) -> Registry:
+    """The registry in a file's text. Raises RegistryError when it is torn, of a later format, or another project's than
+    ``project``; None: anybody's."""
     hint = "take the base branch's file and run `syncer register` again"
     registry = _parsed(text, where, RegistryError, hint, lambda file: _with_decisions(from_json(file), file))
-    if registry.project != project:
+    if project is not None and registry.project != project:
         raise RegistryError(
             f"{where} belongs to the project '{registry.project}', not to '{project}'",
             "if the project was renamed, write the new name into the file; else remove it",
