@@ -16,7 +16,7 @@ from feature_warehouse.project.definition import ProjectDefinitions
 from feature_warehouse.registry.feature import Retention, period_text
 from feature_warehouse.sql.changes import Definitions, View
 from feature_warehouse.sql.facts import Facts
-from feature_warehouse.sql.lookback import Lookback, Reach
+from feature_warehouse.sql.reach import Lookback, Reach
 from feature_warehouse.sql.text import lower
 
 

@@ -20,9 +20,10 @@ from feature_warehouse.sql.algebra import CHOICE, Term, Terms, uses
 from feature_warehouse.sql.clauses import NamesRead, names_read
 from feature_warehouse.sql.digest import Digests, Unnamed
 from feature_warehouse.sql.facts import Facts, FactsOfRows, Walk
-from feature_warehouse.sql.lookback import Lookback, Stated, everywhere, leaves, shape, stated, total
+from feature_warehouse.sql.lookback import Stated, shape, stated
 from feature_warehouse.sql.nodes import Node, Reader
 from feature_warehouse.sql.queries import Builder, is_bare
+from feature_warehouse.sql.reach import Lookback, everywhere, leaves, total
 from feature_warehouse.sql.rolling import Rolled, told_apart
 from feature_warehouse.sql.rolling import diff as rolled_diff
 from feature_warehouse.sql.scope import Names, Relation, Scope

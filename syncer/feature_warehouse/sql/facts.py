@@ -19,7 +19,8 @@ from feature_warehouse.sql.functions import (
     SESSION,
     TIE_SENSITIVE,
 )
-from feature_warehouse.sql.lookback import Lookback, Lookbacks, Reach, Stated
+from feature_warehouse.sql.lookback import Lookbacks, Stated
+from feature_warehouse.sql.reach import Lookback, Reach
 from feature_warehouse.sql.times import TIMES
 from feature_warehouse.sql.types import type_of
 
@@ -197,6 +198,8 @@ class Walk:
             self.chance.add("distinct on without an order that tells its rows apart")
         elif content.kind in ("limit", "distinct on") and not content.terms[0]:
             self.chance.add(f"{content.kind} without an order")
+        elif content.kind == "distinct on":
+            self.ties.add("distinct on: of several rows that tie, any")
 
 
 def _orders_nothing(order: Arg, keys: Arg) -> bool:

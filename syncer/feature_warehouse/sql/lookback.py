@@ -12,38 +12,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from feature_warehouse.sql.algebra import ASOF, Arg, Block, Content, Instance, Term, flat
+from feature_warehouse.sql.reach import NO_REACH, Lookback, Reach, everywhere, leaves, longest
 from feature_warehouse.sql.rewritings import conjuncts
 from feature_warehouse.sql.rolling import windows
 from feature_warehouse.sql.times import HERE, TIMES, Offset, Times, columns_of, constant_span, grain
 from feature_warehouse.sql.types import type_of
 
-Kind = Literal["bounded", "unknown", "unbounded"]
 _Key = TypeVar("_Key")
 _Found = TypeVar("_Found")
-
-_KINDS: list[Kind] = ["bounded", "unknown", "unbounded"]
-
-
-@dataclass(frozen=True, slots=True)
-class Lookback:
-    """How far before a row's event time its value reaches.
-
-    bounded: ``span``, at most; a month counts as 31 days, a year as 366. unbounded or unknown: ``where``, one sentence
-    for each place.
-    """
-
-    kind: Kind = "bounded"
-    span: timedelta = timedelta(0)
-    where: tuple[str, ...] = ()
-
-
-#: By source; under '' of the value as a whole.
-Reach = Mapping[str, Lookback]
-
-_HERE = Lookback()
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +132,7 @@ class _Reaches:
             return self._new(term, rows)
         # as far as it says before what its own rows reach to
         loose = _Rows(rows.block, Times(is_loose=True), grouped=rows.grouped, settled=True)
-        below = {"": _HERE} | dict(_Reaches(self._told, said.node).of(term, loose))
+        below = {"": NO_REACH} | dict(_Reaches(self._told, said.node).of(term, loose))
         own = [rows.times.earliest(ref.args[0]) for ref in term.refs if isinstance(ref.args[0], Instance)]
         span = said.span + max((-one for one in own if one is not None), default=timedelta(0))
         return {source: replace(one, span=one.span + span) for source, one in below.items()}
@@ -212,7 +191,7 @@ class _Reaches:
         below = leaves(content)
         earliest = rows.times.earliest(instance)
         if rows.grouped or not below:
-            return everywhere(_HERE, below)
+            return everywhere(NO_REACH, below)
         if earliest is not None:
             return everywhere(Lookback(span=max(-earliest, timedelta(0))), below)
         name = content.texts[0]
@@ -223,7 +202,7 @@ class _Reaches:
                 told = f"`{column}` of `{name}` is compared with what is not the event time plus a constant"
                 return everywhere(Lookback("unbounded", where=(told,)), below)
         # one that only describes is no look-back; but once it is gone from its source, so is what it says
-        return {"": _HERE} | dict.fromkeys(
+        return {"": NO_REACH} | dict.fromkeys(
             below, Lookback("unbounded", where=(f"a row of `{name}` is joined, whatever its age",))
         )
 
@@ -307,7 +286,7 @@ class _Reaches:
             return None
         parts = [part for part in found.values() if part is not None]
         own = longest(parts)
-        span = own.get("", _HERE)
+        span = own.get("", NO_REACH)
         return longest([own, *(everywhere(span, leaves(instance.content)) for instance in open_)])
 
     def _rows_of(self, instance: Instance, rows: _Rows, keys: Sequence[Term], group: bool) -> Reach | None:
@@ -322,7 +301,7 @@ class _Reaches:
         below = leaves(content)
         always = content.kind == "group" and not content.terms  # one row, whatever it is computed from
         if content.kind in ("function", "values") or not below or always:
-            return everywhere(_HERE, below)
+            return everywhere(NO_REACH, below)
         if content.kind != "leaf":
             parts = []
             for inner, _ in self._below(instance, "", rows):
@@ -386,9 +365,9 @@ class _Reaches:
         values = [*flat(aggregate.args[1:2]), *telling]
         found = [self.of(value, rows) for value in values if isinstance(value, Term)]
         if settled:
-            return longest([everywhere(_HERE, below), *found])
+            return longest([everywhere(NO_REACH, below), *found])
         own = self._rows(taken, rows, keys, group=True)
-        if own is None or own.get("", _HERE).kind == "unbounded":
+        if own is None or own.get("", NO_REACH).kind == "unbounded":
             name = str(aggregate.args[0])
             fixed = {key.args[0] for key in keys if key.op == "ref"}
             counted = [instance for instance in taken if instance not in fixed] or taken
@@ -539,19 +518,6 @@ def _end_of(bound: Arg) -> tuple[timedelta, timedelta] | None:
     return (-span[1], -span[0]) if span is not None and bound[1] == "preceding" else span
 
 
-def everywhere(own: Lookback, sources: Iterable[str]) -> Reach:
-    return dict.fromkeys(["", *sources], own)
-
-
-def leaves(content: Content) -> set[str]:
-    """The sources below a content."""
-    if content.kind in ("leaf", "text"):
-        below = set() if content.texts[0] == "itself" else {content.texts[0]}
-    else:
-        below = set()
-    return below.union(*(leaves(instance.content) for block in content.blocks for instance in block.instances()))
-
-
 def _taken(computed: Term, content: Content) -> list[Instance]:
     """What a window or an aggregate takes any number of rows of: all that is joined, since it may drop rows, or
     multiply them; but for what only gives the group its keys: a calendar, a list of entities."""
@@ -571,26 +537,6 @@ def _mirrored(end: Arg) -> Arg:
     if isinstance(end, tuple):
         return (end[0], sides[str(end[1])])
     return " ".join(sides.get(word, word) for word in str(end).split())
-
-
-def longest(parts: Iterable[Reach]) -> Reach:
-    """Side by side: the longest."""
-    found = list(parts)
-    sources = dict.fromkeys(["", *(source for part in found for source in part)])
-    return {source: _longest([part[source] for part in found if source in part]) for source in sources}
-
-
-def total(one: Reach, other: Reach) -> Reach:
-    """One over the other: the sum."""
-    sources = dict.fromkeys([*one, *other])
-    pairs = {source: (one.get(source, _HERE), other.get(source, _HERE)) for source in sources}
-    return {source: replace(_longest(pair), span=pair[0].span + pair[1].span) for source, pair in pairs.items()}
-
-
-def _longest(parts: Sequence[Lookback]) -> Lookback:
-    worst: Kind = max((part.kind for part in parts), key=_KINDS.index, default="bounded")
-    where = tuple(dict.fromkeys(one for part in parts if part.kind == worst for one in part.where))
-    return Lookback(worst, max((part.span for part in parts), default=timedelta(0)), where)
 
 
 def _is_filter(arg: Arg) -> bool:

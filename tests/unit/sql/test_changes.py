@@ -366,7 +366,9 @@ def test_distinct_on_by_an_order_of_its_keys_takes_any_row() -> None:
     text = "select distinct on (carrier) carrier, arrived_at as event_at, delay as f from raw_flights order by {}"
     told = ("distinct on without an order that tells its rows apart",)
     assert facts(text.format("carrier")).nondeterministic == told
-    assert facts(text.format("carrier, arrived_at desc, flight_id")).nondeterministic == ()
+    ordered = facts(text.format("carrier, arrived_at desc, flight_id"))
+    assert ordered.nondeterministic == ()
+    assert ordered.open_ties == ("distinct on: of several rows that tie, any",)
 
 
 def test_limits_without_an_order() -> None:
