@@ -207,6 +207,10 @@ class Shop(Project):
     def copied(self, folder: Path, redis_url: str) -> Shop:
         """The same project, as built and registered so far, in an empty ``folder`` of its own."""
         shutil.copytree(self.folder, folder, symlinks=True)
+        return self.at(folder, redis_url)
+
+    def at(self, folder: Path, redis_url: str) -> Shop:
+        """The same project in another folder, which has it."""
         made = copy.copy(self)
         made.folder, made.database, made.redis_url = folder, folder / self.database.name, redis_url
         return made

@@ -35,6 +35,7 @@ LADDER = (
 
 #: Each library, and the only wings, or modules in them, that import it.
 LIBRARIES: dict[str, set[str]] = {
+    "adbc_driver_postgresql": {"warehouse/postgres"},  # an extra
     "async_timeout": {"store"},  # it comes with redis where Python has no asyncio.timeout yet
     "click": {"cli"},
     "dbt": {"project"},

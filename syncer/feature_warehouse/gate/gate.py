@@ -25,7 +25,7 @@ from feature_warehouse.gate.proposal import Proposal
 from feature_warehouse.gate.review import Review, Unjudged, what_of
 from feature_warehouse.project.definition import Definition
 from feature_warehouse.registry.document import Acknowledged, Fix, Registry, changes
-from feature_warehouse.warehouse.duckdb import open_warehouse
+from feature_warehouse.warehouse.opening import open_duckdb
 
 _REGISTER = "run `syncer register` and commit registry/"
 
@@ -158,7 +158,7 @@ def prove_by_data(proposal: Proposal, checked: Checked) -> list[Proof]:
     if not checked.other_sql:
         return []
     project = proposal.project
-    with open_warehouse(project.output) as warehouse:
+    with open_duckdb(project.output, "the proof by data (--data)") as warehouse:
         warehouse.stand_at(project.clock() or datetime.now(timezone.utc))
         relations = proposal.definitions.relations
         return [prove(warehouse, id_, was, new, relations) for id_, (was, new) in checked.other_sql.items()]

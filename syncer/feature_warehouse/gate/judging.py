@@ -44,13 +44,13 @@ class Judgement:
         return {(self.view, change.feature): change.renamed for change in self.changes if change.renamed}
 
 
-def judgements(accepted: Accepted, project: ProjectDefinitions, settings: Mapping[str, str]) -> list[Judgement]:
+def judgements(accepted: Accepted, project: ProjectDefinitions, settings: Mapping[str, str] | None) -> list[Judgement]:
     """Of the views that are served and are not as accepted. ``settings``: of the profile, that decide about values.
 
     A view is judged as a call of `rolling_features` where it is one on both sides.
     """
     now, registered = project.definitions, accepted.registry.settings
-    everywhere = () if registered is None else tuple(changed_settings(registered, settings))
+    everywhere = tuple(changed_settings(registered, settings))
     known = [id_ for id_ in accepted.definitions if id_ in now]
     others = {
         id_: accepted.definitions[id_] for id_ in known if everywhere or not _alike(accepted.definitions[id_], now[id_])

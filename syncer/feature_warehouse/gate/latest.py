@@ -64,4 +64,4 @@ def _compiles_to(project: Project, text: str, line: str) -> bool:
         made, _, meant = compile_sql(project, text + _APART + line).partition(_APART)
     except ProjectError:
         return False
-    return words_of(made) == words_of(meant)
+    return words_of(made, project.output.dialect) == words_of(meant, project.output.dialect)

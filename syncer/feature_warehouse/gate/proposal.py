@@ -14,7 +14,7 @@ from feature_warehouse.project.compiling import compile_feature_views, forget_pa
 from feature_warehouse.project.declarations import Declarations, read_declarations
 from feature_warehouse.project.definition import ProjectDefinitions, node_names
 from feature_warehouse.project.project import Project, ProjectOptions, load_project
-from feature_warehouse.warehouse.settings import deciding_settings
+from feature_warehouse.warehouse.settings import settings_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class Proposal:
     declarations: Declarations
     definitions: ProjectDefinitions
     skew: Skew
-    settings: Mapping[str, str]
+    settings: Mapping[str, str] | None
 
 
 def load_proposal(options: ProjectOptions) -> Proposal:
@@ -73,5 +73,5 @@ def _loaded(project: Project) -> Proposal:
         declarations=declarations,
         definitions=definitions,
         skew=skew,
-        settings=deciding_settings(project.output.settings),
+        settings=settings_of(project.output),
     )

@@ -50,7 +50,8 @@ class Review:
         self._since = self._judged if self.here == base else judgements(self.here, *proposed)
         registry = taken_in(base.registry, self._views, proposal.declarations.services)
         fixes = tuple(sorted({*base.registry.fixes, *self._kept_fixes()}))
-        self.registry = replace(registry, fixes=fixes, settings=proposal.settings)
+        settings = base.registry.settings if proposal.settings is None else proposal.settings
+        self.registry = replace(registry, fixes=fixes, settings=settings)
         kept = {*base.registry.acknowledged, *self.here.registry.acknowledged}
         still = {what_of(one) for one in self.unjudged()}
         acknowledged = tuple(sorted(one for one in kept if one.what in still))

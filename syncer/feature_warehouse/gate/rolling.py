@@ -93,6 +93,7 @@ def _as_events(definition: Definition, declared: Declaration, first: str, later:
     if (
         rendered is None
         or node.opaque
+        or node.dialect
         or sorted(map(lower, view.join_keys)) != sorted(map(lower, declared.join_keys))
         or (view.event_timestamp, view.deleted) != ("event_at", None)
         or view.available_at not in ("known_at", None)

@@ -15,14 +15,15 @@ from typing import Literal
 
 from feature_warehouse.errors import RegistryError, RequestError
 from feature_warehouse.project.declarations import Declarations, DeclaredView
+from feature_warehouse.project.latest import LatestSql, latest_sql
 from feature_warehouse.project.profile import Output
 from feature_warehouse.project.project import Project, ProjectOptions
-from feature_warehouse.project.reading import read_project
+from feature_warehouse.project.reading import DeclaredProject, read_project
 from feature_warehouse.project.running import select_models
 from feature_warehouse.registry.document import Registry, load_registry, register
 from feature_warehouse.registry.feature import FeatureView
 from feature_warehouse.warehouse.opening import open_source
-from feature_warehouse.warehouse.settings import changed_settings, deciding_settings
+from feature_warehouse.warehouse.settings import changed_settings, settings_of
 from feature_warehouse.warehouse.source import Source
 from feature_warehouse.wire.keyspace import check_namespace
 
@@ -43,7 +44,8 @@ class Wanted:
     """What is to be online in a namespace as of an instant, and the output of the profile that it is read from.
 
     declared: where each view is in the warehouse, by view id. select: only these view ids. remember: the folder of
-    states. manifest_stamp: of the manifest that the selection was made with.
+    states. manifest_stamp: of the manifest that the selection was made with. latest: the SQL of the latest values,
+    where the views in the warehouse do not ask the session for the instant.
     """
 
     registry: Registry
@@ -55,13 +57,14 @@ class Wanted:
     select: Collection[str] | None = None
     remember: Path | None = None
     manifest_stamp: object = None
+    latest: LatestSql | None = None
 
     @property
     def views(self) -> list[FeatureView]:
         return [view for id_, view in self.registry.views.items() if self.select is None or id_ in self.select]
 
     def open_source(self, stopped: Callable[[], bool] = lambda: False) -> AbstractContextManager[Source]:
-        return open_source(self.output, stopped)
+        return open_source(self.output, stopped, latest=self.latest)
 
 
 def prepare(
@@ -97,7 +100,15 @@ def prepare(
         select=select,
         remember=project.folder / STATES,
         manifest_stamp=stamp,
+        latest=_latest(read, registry),
     )
+
+
+def _latest(read: DeclaredProject, registry: Registry) -> LatestSql | None:
+    if read.project.output.adapter == "duckdb":
+        return None
+    declared = read.declarations.views
+    return latest_sql(read.project, read.manifest, [declared[id_] for id_ in registry.views])
 
 
 def _accepted_registry(declarations: Declarations, project: Project) -> Registry:
@@ -113,8 +124,8 @@ def _accepted_registry(declarations: Declarations, project: Project) -> Registry
         raise RegistryError(
             f"the registry is behind the project: {behind[0]}{more}", "run `syncer register` and commit registry/"
         )
-    others = changed_settings(accepted.settings or {}, deciding_settings(project.output.settings))
-    if others and accepted.settings is not None:
+    others = changed_settings(accepted.settings, settings_of(project.output))
+    if others:
         raise RegistryError(
             f"the target '{project.target}' computes by other settings than those registered: {', '.join(others)}",
             "give its output in profiles.yml the same settings; where they are meant to change, `syncer register`",

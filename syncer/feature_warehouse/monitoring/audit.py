@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
 
 import pyarrow as pa
 
@@ -26,7 +26,8 @@ from feature_warehouse.registry.types import INTEGER_RANGES, feature_type
 from feature_warehouse.store.store import Store
 from feature_warehouse.training.request import Request, request_of
 from feature_warehouse.training.spine import quoted
-from feature_warehouse.warehouse.duckdb import DuckDB, open_warehouse
+from feature_warehouse.warehouse.duckdb import DuckDB
+from feature_warehouse.warehouse.opening import open_duckdb
 from feature_warehouse.wire.decode import instant
 from feature_warehouse.wire.keyspace import served_key
 
@@ -127,8 +128,8 @@ def audit_served(
     return Audit(drained=drained, features=tuple(found), skipped=tuple(skipped))
 
 
-def _writable(project: Project) -> Any:
-    return open_warehouse(project.output, writable=True)
+def _writable(project: Project) -> AbstractContextManager[DuckDB]:
+    return open_duckdb(project.output, "the audit", writable=True)
 
 
 def _service(request: Request) -> FeatureService:

@@ -108,7 +108,7 @@ def drift(scope: Scope, selection: Sequence[str] = ()) -> Drift:
     Raises RequestError when there is no such profile, and WarehouseError.
     """
     profiles = _selected(scope, find_profiles(scope.manifest), selection)
-    with scope.open_warehouse() as warehouse:
+    with scope.open_duckdb("drift") as warehouse:
         features = read_drift(profiles, find_consumers(scope.manifest), warehouse)
     return Drift(
         as_of=scope.as_of,

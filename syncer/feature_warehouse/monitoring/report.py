@@ -139,7 +139,7 @@ def report(scope: Scope, store: Store, per_gb: float) -> Report:
     unknown = [error.message for error in (found.offline_unknown, found.online_unknown) if error]
     if tables := list(drift_tables(relations)):
         try:
-            with scope.open_warehouse(PATIENCE) as warehouse:
+            with scope.open_duckdb("drift", PATIENCE) as warehouse:
                 profiles, unread = read_profiles(warehouse, tables)
                 unknown += unread
         except WarehouseError as error:

@@ -12,8 +12,8 @@ from feature_warehouse.project.declarations import Declarations
 from feature_warehouse.project.project import Project, ProjectOptions
 from feature_warehouse.project.reading import read_project
 from feature_warehouse.registry.document import Registry, load_registry
-from feature_warehouse.warehouse.duckdb import DuckDB, open_warehouse
-from feature_warehouse.warehouse.opening import open_source
+from feature_warehouse.warehouse.duckdb import DuckDB
+from feature_warehouse.warehouse.opening import open_duckdb, open_source
 from feature_warehouse.warehouse.source import Source
 from feature_warehouse.wire.keyspace import check_namespace
 
@@ -37,9 +37,9 @@ class Scope:
         """``patience``: seconds to wait while another process holds the file; None: as long as a sync does."""
         return open_source(self.project.output, patience=patience)
 
-    def open_warehouse(self, patience: float | None = None) -> AbstractContextManager[DuckDB]:
-        """``patience``: seconds to wait while another process holds the file; None: as long as a sync does."""
-        return open_warehouse(self.project.output, patience=patience)
+    def open_duckdb(self, purpose: str, patience: float | None = None) -> AbstractContextManager[DuckDB]:
+        """The same for a ``purpose`` that knows DuckDB alone. Raises WarehouseError for any other warehouse."""
+        return open_duckdb(self.project.output, purpose, patience)
 
 
 def read_scope(options: ProjectOptions, *, namespace: str | None = None, as_of: datetime | None = None) -> Scope:

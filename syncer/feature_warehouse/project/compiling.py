@@ -17,8 +17,8 @@ from feature_warehouse.project.dbt import calling_dbt, end_pools, invoke, own_wo
 from feature_warehouse.project.project import Project
 
 
-def compile_sql(project: Project, jinja: str) -> str:
-    """The SQL that dbt makes of a piece of Jinja, without opening the warehouse.
+def compile_sql(project: Project, jinja: str, *, introspect: bool = False) -> str:
+    """The SQL that dbt makes of a piece of Jinja, without opening the warehouse unless it is to ``introspect``.
 
     Raises ProjectError in the macro's words. In a target folder of its own: what other dbt runs have cached there stays
     theirs.
@@ -27,7 +27,9 @@ def compile_sql(project: Project, jinja: str) -> str:
         own_folder = str(project.manifest_path.parent / "syncer")
         result = invoke(
             project,
-            *("compile", "--no-introspect", "--no-populate-cache", "--target-path", own_folder, "--inline", jinja),
+            "compile",
+            *([] if introspect else ["--no-introspect"]),
+            *("--no-populate-cache", "--target-path", own_folder, "--inline", jinja),
         )
         if result.exception is not None:
             end_pools(result.exception)

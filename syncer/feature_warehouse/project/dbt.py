@@ -10,6 +10,7 @@ import traceback
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
 from io import StringIO
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from feature_warehouse.errors import ProjectError
-from feature_warehouse.project.profile import Output, Target
+from feature_warehouse.project.profile import Output, Target, login_of
 
 if TYPE_CHECKING:
     from feature_warehouse.project.project import Project
@@ -56,10 +57,6 @@ def read_target(folder: Path, profiles_folder: Path, target: str | None) -> Targ
         profile = load_profile(str(folder), {}, None, target)
         project = load_dbt_project(str(folder), False, profile, {})
     credentials: Any = profile.credentials
-    if credentials.type != "duckdb":
-        raise ProjectError(
-            f"the target '{profile.target_name}' is a {credentials.type} warehouse", "the syncer reads DuckDB: --target"
-        )
     return Target(
         project=project.project_name,
         target=profile.target_name,
@@ -70,17 +67,44 @@ def read_target(folder: Path, profiles_folder: Path, target: str | None) -> Targ
             adapter=credentials.type,
             catalog=credentials.database,
             schema=credentials.schema,
-            path=credentials.path,
-            settings=dict(credentials.settings or {}),
+            **_reached(credentials),
         ),
         variables=project.vars.vars,
     )
 
 
+#: What dbt-duckdb does with Python of its own or a server, so that nobody else can.
+_DBT_ALONE = ("filesystems", "plugins", "remote", "flights", "use_credential_provider")
+
+
+def _reached(credentials: Any) -> dict[str, Any]:
+    """How a warehouse is reached; of one that the syncer does not read, nothing."""
+    if credentials.type == "postgres":
+        return {"login": login_of(credentials.to_dict())}
+    return _duckdb(credentials) if credentials.type == "duckdb" else {}
+
+
+def _duckdb(credentials: Any) -> dict[str, Any]:
+    """How dbt-duckdb reaches its databases. What it attaches is attached for reading; extensions are loaded, and not
+    installed: dbt did that."""
+    extensions = [each if isinstance(each, str) else each["name"] for each in credentials.extensions or ()]
+    attached = []
+    for each in credentials.attach or ():
+        options = {name: value for name, value in (each.options or {}).items() if name != "read_only"}
+        attached.append(replace(each, read_only=True, options=options or None).to_sql())
+    return {
+        "path": credentials.path,
+        "settings": dict(credentials.settings or {}),
+        "config": dict(credentials.config_options or {}),
+        "statements": (*(f"load {name}" for name in extensions), *credentials.secrets_sql(), *attached),
+        "unknown": tuple(name for name in _DBT_ALONE if getattr(credentials, name, None)),
+    }
+
+
 @cache
-def releases() -> dict[str, str]:
+def releases(adapter: str) -> dict[str, str]:
     """The releases of dbt and its adapter, as far as their macros change with them: {'dbt-core': '1.11', ...}."""
-    return {name: ".".join(version(name).split(".")[:2]) for name in ("dbt-core", "dbt-duckdb")}
+    return {name: ".".join(version(name).split(".")[:2]) for name in ("dbt-core", f"dbt-{adapter}")}
 
 
 @cache

@@ -158,6 +158,8 @@ class _Graph:
         self._references = {relation: name for relation, name in references.items() if relation not in self._external}
         self._parts_of_relations = relation_parts(self._references)
         self._nodes: dict[str, Node] = {}
+        adapter = compiled.manifest["metadata"].get("adapter_type") or "duckdb"
+        self._dialect = "" if adapter == "duckdb" else adapter
 
     def name(self, unique_id: str) -> str:
         """What the node is called: its place in SQL without ``ref.``."""
@@ -253,13 +255,14 @@ class _Graph:
             reads=tuple(sorted(self.name(above) for above in self._above(unique_id))),
             opaque=SNAPSHOT if kind == "snapshot" else "it has hooks" if _hooks(config) else "",
             hooks=tuple(map(self._named, _hooks(config))),
+            dialect=self._dialect,
         )
 
     def _named(self, sql: str) -> str:
         for text in sorted(self._external, key=len, reverse=True):
             sql = sql.replace(text, self._external[text])
         try:
-            return with_node_names(_tidied(sql), self._parts_of_relations)
+            return with_node_names(_tidied(sql, self._dialect), self._parts_of_relations, self._dialect)
         except Unclear:  # it cannot be split into words, and will be compared as text
             for relation in sorted(self._references, key=len, reverse=True):
                 sql = sql.replace(relation, self._references[relation])
@@ -312,10 +315,10 @@ def reference(name: str) -> str:
 _ENDS, _BLANK = re.compile(r"[ \t\r]+\n"), re.compile(r"\n\n+")
 
 
-def _tidied(sql: str) -> str:
+def _tidied(sql: str, dialect: str) -> str:
     """Without the empty lines and ends of lines that Jinja leaves, where these are not part of a text in quotes."""
     tidied = _BLANK.sub("\n", _ENDS.sub("\n", sql))
-    return tidied if tidied == sql or words_of(tidied) == words_of(sql) else sql
+    return tidied if tidied == sql or words_of(tidied, dialect) == words_of(sql, dialect) else sql
 
 
 # --- as a file --------------------------------------------------------------------------------------------------------
@@ -352,7 +355,7 @@ def to_text(id_: str, definition: Definition) -> str:
 def _node_lines(name: str, node: Node) -> Iterator[str]:
     yield f"{_MARK} {'model' if node.sql is not None else 'seed' if node.closed else 'source'} {name}"
     yield from (f"{_MARK}   reads {other}" for other in node.reads or ())
-    for setting in ("strategy", "opaque"):
+    for setting in ("strategy", "opaque", "dialect"):
         if getattr(node, setting):
             yield f"{_MARK}   {setting} {getattr(node, setting)}"
     yield from (f"{_MARK}   unique_key {key}" for key in node.unique_key)
@@ -447,6 +450,7 @@ def _definition(sections: list[_Section]) -> Definition:
                 closed=section.kind == "seed",
                 reads=tuple(section.all("reads")) if model else None,
                 opaque=section.one("opaque"),
+                dialect=section.one("dialect"),
             )
     [view] = [section for section in sections if section.kind == "view"]
     beside = [section.settings for section in sections if section.kind == "beside"]

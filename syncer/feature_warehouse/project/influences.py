@@ -116,7 +116,8 @@ class Influences:
     def __init__(self, manifest: Mapping[str, Any], variables: Mapping[str, Any]) -> None:
         self._manifest, self._variables = manifest, variables
         self._macros: Mapping[str, Any] = manifest["macros"]
-        self._own = {"dbt", f"dbt_{manifest['metadata'].get('adapter_type') or 'duckdb'}"}
+        self._adapter: str = manifest["metadata"].get("adapter_type") or "duckdb"
+        self._own = {"dbt", f"dbt_{self._adapter}"}
         self._project = sorted(self._of_project())
         self._nodes: dict[str, list[Influence]] = {}
 
@@ -167,7 +168,7 @@ class Influences:
     # -- the project ---------------------------------------------------------------------------------------------------
 
     def _of_project(self) -> Iterator[Influence]:
-        for package, release in releases().items():
+        for package, release in releases(self._adapter).items():
             yield Influence("release", "", package, release)
         runs: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
         for node in self._manifest["nodes"].values():
@@ -183,7 +184,7 @@ class Influences:
                 yield from self._called(name, node["raw_code"], node)
         inner = {macro["name"] for macro in self._macros.values() if macro["package_name"] in self._inner()}
         for macro in self._macros.values():
-            stands_in = re.sub(r"^(?:default|duckdb)__", "", macro["name"])
+            stands_in = re.sub(rf"^(?:default|{self._adapter})__", "", macro["name"])
             outer = macro["package_name"] not in self._inner()
             if outer and stands_in in inner and not _COMPILED.fullmatch(macro["name"]):
                 yield from self._reached("", [macro["unique_id"]])

@@ -25,6 +25,15 @@ class Output:
     schema: str
     path: str = ""  # of a DuckDB file; a relative one is relative to the current folder, as for dbt
     settings: dict[str, Any] = field(default_factory=dict)  # of every connection
+    config: dict[str, Any] = field(default_factory=dict)  # of a DuckDB as it starts
+    statements: tuple[str, ...] = field(default=(), repr=False)  # extensions, secrets, databases to attach; for reading
+    unknown: tuple[str, ...] = ()  # settings of the profile that dbt alone makes use of
+    login: Mapping[str, Any] = field(default_factory=dict, repr=False)  # of any other warehouse; with secrets in it
+
+    @property
+    def dialect(self) -> str:
+        """The adapter whose SQL is compared by its words; "" for DuckDB, whose SQL is understood."""
+        return "" if self.adapter == "duckdb" else self.adapter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,27 +85,61 @@ _KNOWN: dict[str, type] = {
 }
 
 
+#: The same of a PostgreSQL target; those without which there is none; and what the syncer logs in by.
+_KNOWN_POSTGRES: dict[str, type] = {
+    **dict.fromkeys(("type", "host", "user", "password", "pass", "dbname", "database", "schema", "role"), str),
+    **dict.fromkeys(("search_path", "sslmode", "sslcert", "sslkey", "sslrootcert", "application_name"), str),
+    **dict.fromkeys(("port", "threads", "connect_timeout", "keepalives_idle", "retries"), int),
+}
+_LOGIN: tuple[str, ...] = (
+    *("host", "port", "user", "password", "database", "connect_timeout", "role", "search_path", "keepalives_idle"),
+    *("sslmode", "sslcert", "sslkey", "sslrootcert"),
+)
+
+
+def login_of(credentials: Mapping[str, Any]) -> dict[str, Any]:
+    """What dbt-postgres logs in by, of all that its credentials say."""
+    return {name: credentials[name] for name in _LOGIN if credentials.get(name) is not None}
+
+
+def _postgres(output: Mapping[str, Any]) -> Output:
+    _check(all(type(value) is _KNOWN_POSTGRES.get(key) for key, value in output.items()))
+    given = {"password": output.get("pass"), "database": output.get("dbname"), **output}
+    login: dict[str, Any] = {"connect_timeout": 10, "keepalives_idle": 0}
+    for name in _LOGIN:
+        if (value := given.get(name)) is not None:
+            login[name] = value if isinstance(value, int) else _text(value, secret=name == "password")
+    _check({"host", "port", "user", "password", "database"} <= login.keys())
+    schema = _text(output.get("schema"))
+    return Output(adapter="postgres", catalog=login["database"], schema=schema, login=login_of(login))
+
+
+def _duckdb(output: Mapping[str, Any]) -> Output:
+    _check(all(type(value) is _KNOWN.get(key) for key, value in output.items()))
+    path = _text(output.get("path"))
+    catalog = path.rpartition("/")[2].partition(".")[0]
+    _check(bool(_FILE.fullmatch(path) and catalog))
+    return Output(
+        adapter="duckdb",
+        catalog=catalog,
+        schema=_text(output.get("schema", "main")),
+        path=path,
+        settings={_text(key): _value(value) for key, value in output.get("settings", {}).items()},
+    )
+
+
 def _target(project: Mapping[str, Any], name: str, output: Mapping[str, Any]) -> Target:
     spelled = {key.replace("_", "-"): key for key in project}
     _check("source-paths" not in spelled and all(spelled.get(key, key) == key for key in _PATHS))
-    _check(all(type(value) is _KNOWN.get(key) for key, value in output.items()))
-    _check(_text(output.get("type")) == "duckdb")
-    project_name, path = _text(project.get("name")), _text(output.get("path"))
-    catalog = path.rpartition("/")[2].partition(".")[0]
-    _check(bool(_NAME.fullmatch(project_name) and _FILE.fullmatch(path) and catalog))
+    project_name, adapter = _text(project.get("name")), _text(output.get("type"))
+    _check(bool(_NAME.fullmatch(project_name)) and adapter in ("duckdb", "postgres"))
     return Target(
         project=project_name,
         target=name,
         target_path=os.environ.get("DBT_TARGET_PATH") or _text(project.get("target-path", "target")),
         model_paths=_texts(project.get("model-paths", ["models"])),
         macro_paths=_texts(project.get("macro-paths", ["macros"])),
-        output=Output(
-            adapter="duckdb",
-            catalog=catalog,
-            schema=_text(output.get("schema", "main")),
-            path=path,
-            settings={_text(key): _value(value) for key, value in output.get("settings", {}).items()},
-        ),
+        output=_duckdb(output) if adapter == "duckdb" else _postgres(output),
         variables=_mapping(project.get("vars", {})),
     )
 
@@ -119,17 +162,18 @@ _ENVIRONMENT = re.compile(r"""\{\{ *env_var\( *(['"])(\w+)\1 *(?:, *(['"])([^'"\
 _SECRET = "DBT_ENV_SECRET"
 
 
-def _text(value: object) -> str:
-    """A string as dbt renders it."""
+def _text(value: object, *, secret: bool = False) -> str:
+    """A string as dbt renders it; ``secret``: it may come from the environment's secrets."""
     _check(isinstance(value, str))
     text = str(value)
     _check(not _JINJA.search(_ENVIRONMENT.sub("", text)))
+    _check(secret or not any(_SECRET in match[2] for match in _ENVIRONMENT.finditer(text)))
     return _ENVIRONMENT.sub(_variable, text)
 
 
 def _variable(match: re.Match[str]) -> str:
     value = os.environ.get(match[2], match[4])
-    _check(value is not None and _SECRET not in match[2])
+    _check(value is not None)
     return str(value)
 
 

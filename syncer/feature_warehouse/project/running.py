@@ -24,6 +24,14 @@ def select_models(project: Project, selection: Sequence[str]) -> set[str]:
     return {json.loads(line)["unique_id"] for line in result.result}
 
 
+def _give_back() -> None:
+    """Closes the DuckDB file, which profiles may say to keep open."""
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+
+    manager: Any = DuckDBConnectionManager
+    manager.close_all_connections()
+
+
 class ModelRuns:
     """Runs of some dbt models in this process; the project is parsed again only when its manifest has changed."""
 
@@ -46,13 +54,11 @@ class ModelRuns:
                 )
 
     def _done(self, project: Project, *command: str) -> Any:
-        from dbt.adapters.duckdb.connections import DuckDBConnectionManager
-
-        manager: Any = DuckDBConnectionManager
         try:
             done = invoke(project, *command, graph=None if command == ("parse",) else self._graph)
         finally:
-            manager.close_all_connections()  # profiles may say keep_open
+            if project.output.adapter == "duckdb":
+                _give_back()
         if done.success:
             return done.result
         failed = [f"{node.node.name}: {node.message}" for node in getattr(done.result, "results", ()) if node.message]

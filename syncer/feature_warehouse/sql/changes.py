@@ -29,7 +29,7 @@ from feature_warehouse.sql.rolling import diff as rolled_diff
 from feature_warehouse.sql.scope import Names, Relation, Scope
 from feature_warehouse.sql.text import Unclear, canonical_type, lower, parse, words_of
 from feature_warehouse.sql.types import type_of
-from feature_warehouse.sql.wording import Said, compared
+from feature_warehouse.sql.wording import Said, compared, unified
 from feature_warehouse.sql.wording import diff as sql_diff
 
 Kind = Literal["refactor", "additive", "value change", "schema break"]
@@ -145,7 +145,7 @@ class Definitions:
         kept = self._digests.kept(block, columns)
         if CHOICE in kept.uses.union(*map(uses, columns)):  # which rows, hangs on all that is written
             nodes = [self.nodes[name] for name in sorted(self.closure(view))]
-            fingerprint += " ".join(words_of(text) for node in nodes for text in _texts(node))
+            fingerprint += " ".join(words_of(text, node.dialect) for node in nodes for text in _texts(node))
         return fingerprint
 
     def facts(self, view: View, feature: str) -> Facts:
@@ -256,8 +256,13 @@ class _Reasons:
 
     def _compared(self, qualified: bool) -> Iterator[Said]:
         for name, old, new in self._nodes:
-            for before, after in zip(_texts(old), _texts(new), strict=False):
-                yield from compared(name, before, after, qualified)
+            dialects = [node.dialect for node in (old, new) if node is not None]
+            if any(dialects):
+                if _words(old) != _words(new) or len({*dialects}) > 1:
+                    yield Said(f"the SQL of `{name}` changed")
+            else:
+                for before, after in zip(_texts(old), _texts(new), strict=False):
+                    yield from compared(name, before, after, qualified)
             if old is not None and new is not None:
                 if old.strategy != new.strategy:
                     yield Said(f"strategy {old.strategy or 'none'} -> {new.strategy or 'none'} of `{name}`")
@@ -305,6 +310,10 @@ def _texts(node: Node | None) -> tuple[str, ...]:
     return tuple(text for text in (node.sql, node.incremental) if text) if node else ()
 
 
+def _words(node: Node | None) -> list[str]:
+    return [words_of(text, node.dialect) for text in _texts(node)] if node else []
+
+
 def diff(old: Definitions, accepted: View, new: Definitions, proposed: View) -> str:
     """A unified diff of the formatted SQL of each node, from the view upwards, that differs; '' where none does."""
     names = dict.fromkeys((*new.closure(proposed), *old.closure(accepted)))
@@ -316,7 +325,11 @@ def diff(old: Definitions, accepted: View, new: Definitions, proposed: View) -> 
             continue
         for number in range(max(len(before), len(after))):
             one, two = (texts[number] if number < len(texts) else "" for texts in (before, after))
-            parts.append(sql_diff(name if not number else f"{name} (incremental)", one, two))
+            title = name if not number else f"{name} (incremental)"
+            if any(side.nodes[name].dialect for side in (old, new) if name in side.nodes):  # nobody formats it
+                parts.append(unified(title, one.splitlines(), two.splitlines()))
+            else:
+                parts.append(sql_diff(title, one, two))
     return "\n".join(part for part in parts if part)
 
 

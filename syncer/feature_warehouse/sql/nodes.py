@@ -20,7 +20,8 @@ class Node:
     said by ``strategy`` and ``unique_key``. columns: declared types by name; closed: there are no
     others, and its rows are made of these types, as a seed's are.
     reads: the names of the nodes that the SQL reads, where somebody knows. opaque: why it is compared as text, whatever
-    its SQL; hooks: SQL that is run before or after it, which that text takes in.
+    its SQL; hooks: SQL that is run before or after it, which that text takes in. dialect: the dbt adapter whose SQL it
+    is, where that is not DuckDB's; what it means is not known then, so it is compared by its words alone.
     """
 
     sql: str | None = None
@@ -32,6 +33,7 @@ class Node:
     reads: tuple[str, ...] | None = None
     opaque: str = ""
     hooks: tuple[str, ...] = ()
+    dialect: str = ""
 
 
 class Reader:
@@ -118,6 +120,8 @@ class Reader:
         assert node.sql is not None
         if node.opaque:
             return self.text(name, node.opaque)
+        if node.dialect:
+            return self.text(name, f"it is SQL of {node.dialect}")
         queries = [node.sql] if node.incremental is None else [node.sql, node.incremental]
         try:
             self.reads.pop(name, None)
@@ -151,8 +155,8 @@ class Reader:
         self.as_text[name] = why
         node = self.nodes[name]
         assert node.sql is not None
-        texts = [words_of(text) for text in (node.sql, node.incremental, *node.hooks) if text]
-        how = (node.strategy, *node.unique_key)
+        texts = [words_of(text, node.dialect) for text in (node.sql, node.incremental, *node.hooks) if text]
+        how = (node.strategy, *node.unique_key, *([node.dialect] if node.dialect else []))
         named = self.nodes if node.reads is None else map(lower, node.reads)
         inputs = [
             other

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import ClassVar
 
-from sqlglot import exp
+from sqlglot import Dialect, exp
 from sqlglot.dialects.duckdb import DuckDB
 from sqlglot.errors import ErrorLevel, SqlglotError
 from sqlglot.generators.duckdb import DuckDBGenerator
@@ -114,21 +114,33 @@ _WORD = re.compile(r"[a-z_][a-z0-9_$]*")
 _QUOTED = (TokenType.STRING, TokenType.IDENTIFIER)
 
 
-def tokens_of(text: str) -> list[Token]:
-    """The words of a text, without comments."""
+#: What sqlglot calls the SQL of a dbt adapter, where the two names differ.
+_DIALECTS = {"glue": "spark", "sqlserver": "tsql", "synapse": "tsql", "fabric": "fabric"}
+
+
+def tokens_of(text: str, dialect: str = "") -> list[Token]:
+    """The words of a text, without comments. ``dialect``: the dbt adapter whose SQL it is; "" for DuckDB's."""
     try:
-        return Warehouse().tokenize(text)
-    except SqlglotError as exc:
+        if not dialect:
+            return Warehouse().tokenize(text)
+        return Dialect.get_or_raise(_DIALECTS.get(dialect, dialect)).tokenize(text)
+    except (SqlglotError, ValueError) as exc:  # ValueError: nobody knows that dialect
         raise Unclear(f"the text cannot be split into words: {_first_line(exc)}") from exc
 
 
-def words_of(text: str) -> str:
+def words_of(text: str, dialect: str = "") -> str:
     """The text without comments, line breaks and letter case outside of quotes: what is compared of SQL that is not
-    understood. Names of fields keep their letters. Where it cannot even be split into words, the text as it is."""
+    understood. Names of fields keep their letters. Where it cannot even be split into words, the text as it is.
+
+    Of another ``dialect`` than DuckDB's nothing but comments and line breaks is left out: where letter case counts is
+    not known.
+    """
     try:
-        tokens = tokens_of(text)
+        tokens = tokens_of(text, dialect)
     except Unclear:
         return text
+    if dialect:
+        return " ".join(text[token.start : token.end + 1] for token in tokens)
     found = []
     for before, token, after in zip([None, *tokens], tokens, [*tokens[1:], None], strict=False):
         word = text[token.start : token.end + 1]
@@ -309,12 +321,12 @@ def relation_parts(relations: Mapping[str, str]) -> dict[tuple[str, ...], str]:
     return {tuple(_parts_of_name(relation)): node for relation, node in relations.items()}
 
 
-def with_node_names(text: str, relations: Mapping[tuple[str, ...], str]) -> str:
+def with_node_names(text: str, relations: Mapping[tuple[str, ...], str], dialect: str = "") -> str:
     """The text with node names in place of relations ('"warehouse"."main"."flights"' -> flights), all else as it was.
 
     Only where a relation stands among the words, never within a string, a comment or another name.
     """
-    tokens = tokens_of(text)
+    tokens = tokens_of(text, dialect)
     pieces, done, at = [], 0, 0
     while at < len(tokens):
         parts, end = [_name(tokens[at])], at

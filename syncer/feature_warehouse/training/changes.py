@@ -32,7 +32,7 @@ class FeatureChanges(FeatureTable):
         keys = map(
             quoted, dict.fromkeys(name for read in self._request.reads for name in self._request.keys(read).values())
         )
-        with self._request.open_warehouse() as warehouse:
+        with self._request.open_duckdb("a list of changes") as warehouse:
             yield warehouse.query(f"from ({sql}) order by {', '.join(['changed_at', 'feature_view', *keys])}")
 
 

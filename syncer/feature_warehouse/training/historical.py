@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from feature_warehouse.errors import RequestError
 from feature_warehouse.project.project import ProjectOptions
 from feature_warehouse.training.content import ContentHash, TableContent
+from feature_warehouse.training.elsewhere import joined
 from feature_warehouse.training.formats import FeatureTable, check_destination, write_parquet
 from feature_warehouse.training.provenance import (
     HistoryRecord,
@@ -37,6 +38,8 @@ from feature_warehouse.training.provenance import (
 from feature_warehouse.training.request import Request, load_request
 from feature_warehouse.training.spine import TABLE, PlacedSpine, Spine, place_spine, read_spine
 from feature_warehouse.warehouse.duckdb import DuckDB
+from feature_warehouse.warehouse.local import open_local
+from feature_warehouse.warehouse.source import Source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +74,12 @@ class HistoricalFeatures(FeatureTable):
     @contextmanager
     def _open(self) -> Iterator[_Open]:
         request = self._request
-        with request.open_warehouse() as warehouse:
+        if not request.is_duckdb:
+            with request.open_source() as source, open_local() as local:
+                spine, sql = joined(request, self._spine, self._timestamp, self._known_as_of, source, local)
+                yield _Open(local, spine, local.query(sql), source)
+            return
+        with request.open_duckdb("a training set") as warehouse:
             spine = place_spine(warehouse, self._spine, request.reads, request.views, request.service, self._timestamp)
             arguments = [
                 f"spine={TABLE!r}",
@@ -80,7 +88,7 @@ class HistoricalFeatures(FeatureTable):
                 *([f"known_as_of={self._known_as_of!r}"] if self._known_as_of else []),
             ]
             sql = spine.in_order(request.compile("point_in_time_join", arguments))
-            yield _Open(warehouse, spine, warehouse.query(sql))
+            yield _Open(warehouse, spine, warehouse.query(sql), warehouse)
 
     def _manifest(self, opened: _Open, seen: Seen, path: Path) -> TrainingSetManifest:
         """What there is to say about the training set that is to lie at ``path``, once all of it was seen."""
@@ -112,13 +120,13 @@ class HistoricalFeatures(FeatureTable):
             ),
             views=tuple(views),
             code=code_revision(request.project.folder, request.project.source_paths),
-            software=software(),
+            software=software(request.project.output.adapter),
         )
 
     def _history(self, opened: _Open, view: str, until: str | None, *known_by: str | None) -> HistoryRecord:
         request = self._request
         declared, features = request.declarations.views[view], request.wanted()[view]
-        return history(opened.warehouse, declared, features, until, [self._known_as_of, *known_by])
+        return history(opened.source, declared, features, until, [self._known_as_of, *known_by])
 
     def _changed_histories(self, opened: _Open, before: TrainingSetManifest) -> Iterator[str]:
         """A sentence for each history that is another one now in what ``before`` could read of it."""
@@ -149,9 +157,10 @@ def _check_histories(request: Request) -> None:
 class _Open:
     """A training set that is being computed, for as long as its warehouse is open."""
 
-    warehouse: DuckDB
+    warehouse: DuckDB  # that gives the rows
     spine: PlacedSpine
     batches: pa.RecordBatchReader
+    source: Source  # that has the histories
 
 
 class Seen:

@@ -21,7 +21,7 @@ from feature_warehouse.errors import RequestError
 from feature_warehouse.project.declarations import DeclaredView
 from feature_warehouse.registry.feature import FeatureService
 from feature_warehouse.training.content import ColumnContent, TableContent
-from feature_warehouse.warehouse.duckdb import DuckDB
+from feature_warehouse.warehouse.source import Source
 
 #: Of this file; a reader refuses another one.
 FORMAT = 1
@@ -30,6 +30,8 @@ SUFFIX = ".manifest.json"
 
 #: Whose releases may change what comes out.
 SOFTWARE = ("feature-warehouse", "dbt-core", "dbt-duckdb", "duckdb")
+
+_ELSEWHERE = {"postgres": ("dbt-postgres", "adbc-driver-postgresql")}
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -160,7 +162,7 @@ def service_hash(service: FeatureService) -> str:
 
 
 def history(
-    warehouse: DuckDB,
+    source: Source,
     declared: DeclaredView,
     features: Iterable[str],
     until: str | None,
@@ -168,24 +170,25 @@ def history(
 ) -> HistoryRecord:
     """What there was to read of ``features``: the rows that had happened and were known by ``until``, and ``known_by``.
 
-    The hash is the sum of DuckDB's own hashes of the rows, 64 bits each: one pass, a tenth of the time of a
-    cryptographic one. It does not tell 0.0 from -0.0.
+    The hash is that of the engine, which names it unless it is DuckDB's: the sum of its hashes of the rows. DuckDB's
+    own are 64 bits each: one pass, a tenth of the time of a cryptographic one. They do not tell 0.0 from -0.0.
     """
     view = declared.view
     known = view.available_at or view.event_timestamp
     columns = [*(key.name for key in view.entity.join_keys), view.event_timestamp, known]
     columns += [*([view.deleted] if view.deleted else []), *features]
-    lists = {feature.name for feature in view.features if feature.type.endswith("]")}
-    hashed = ", ".join(
-        f'"{name}", len("{name}")' if name in lists else f'"{name}"' for name in columns
-    )  # [] is no NULL
+    dialect = source.dialect
+    types = {feature.name: feature.type for feature in view.features}
+    hashed = dialect.hashed_rows({name: types.get(name, "") for name in columns})
     bounds = [f"\"{known}\" <= timestamptz '{instant}'" for instant in (until, *known_by) if instant is not None]
     query = (
-        f"select count(*) as rows, coalesce(sum(hash({hashed})), 0)::varchar as hash, "
-        f"strftime(max(\"{known}\"), '%Y-%m-%dT%H:%M:%S.%fZ') as newest_available_at from {declared.relation} "
+        f"select count(*) as rows, {hashed} as hash, "
+        f"{dialect.instant_text.format(instant=f'max({dialect.quoted(known)})')} as newest_available_at "
+        f"from {declared.relation} "
         f"where {until is not None} and \"{view.event_timestamp}\" <= timestamptz '{until or 'epoch'}'"
     )
-    (row,) = warehouse.query(" and ".join([query, *bounds])).read_all().to_pylist()
+    batches = source.batches(" and ".join([query, *bounds]), of=view.id)
+    (row,) = (row for batch in batches for row in batch.to_pylist())
     return HistoryRecord(**row)
 
 
@@ -199,10 +202,10 @@ def code_revision(folder: Path, paths: Iterable[Path]) -> CodeRecord | None:
     return CodeRecord(commit=commit, dirty=bool(changed))
 
 
-def software() -> dict[str, str]:
-    """The release of each of SOFTWARE."""
+def software(adapter: str) -> dict[str, str]:
+    """The release of each of SOFTWARE, and of what reads another warehouse than DuckDB."""
     found = {}
-    for name in SOFTWARE:
+    for name in (*SOFTWARE, *_ELSEWHERE.get(adapter, ())):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -234,7 +237,7 @@ def changed_inputs(before: TrainingSetManifest, now: TrainingSetManifest) -> lis
         changes.append(f"the definition of the service {now.features} has changed")
     old = {view.view: view for view in before.views}
     changes += [change for view in now.views if view.view in old for change in changed_definition(old[view.view], view)]
-    for name in SOFTWARE:
+    for name in dict.fromkeys([*SOFTWARE, *before.software, *now.software]):
         was, new = (manifest.software.get(name, "not there") for manifest in (before, now))
         if was != new:
             changes.append(f"{name} is {new}, and was {was}")

@@ -10,11 +10,14 @@ from feature_warehouse.client.plan import find_service
 from feature_warehouse.errors import ProjectError, RequestError
 from feature_warehouse.project.compiling import compile_feature_views, compile_sql
 from feature_warehouse.project.declarations import Declarations
+from feature_warehouse.project.latest import latest_sql
 from feature_warehouse.project.project import ANYWHERE, Project, ProjectOptions
 from feature_warehouse.project.reading import DeclaredProject, read_project
 from feature_warehouse.registry.feature import FeatureService, FeatureView, ServiceView
 from feature_warehouse.training.spine import outputs
-from feature_warehouse.warehouse.duckdb import DuckDB, open_warehouse
+from feature_warehouse.warehouse.duckdb import DuckDB
+from feature_warehouse.warehouse.opening import open_duckdb, open_source
+from feature_warehouse.warehouse.source import Source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +56,27 @@ class Request:
             found.setdefault(read.view, {}).update(dict.fromkeys(read.features))
         return {view: list(features) for view, features in found.items()}
 
-    def compile(self, macro: str, arguments: Sequence[str]) -> str:
+    def types(self) -> dict[str, str]:
+        """{name of a stored feature in the result: its declared type}."""
+        return {
+            read.prefix + feature.name: feature.type
+            for read in self.reads
+            for feature in self.views[read.view].features
+            if feature.name in read.features
+        }
+
+    def compile(self, macro: str, arguments: Sequence[str], *, introspect: bool = False) -> str:
         """The SQL of a macro of ours for these features; ``arguments`` are its others, in Jinja."""
-        return compile_sql(self.project, f"{{{{ {self.call(macro, arguments)} }}}}")
+        return compile_sql(self.project, f"{{{{ {self.call(macro, arguments)} }}}}", introspect=introspect)
+
+    def with_on_demand(self, rows: str, purpose: str) -> str:
+        """A query of DuckDB that adds the on-demand features of the service to those of ``rows``."""
+        service = self.service
+        if service is None or not service.on_demand:
+            return rows
+        of_service = f"feature_warehouse._on_demand('{service.name}.v{service.version}', '{purpose}')"
+        macro = f"{{{{ feature_warehouse._select_on_demand({of_service}) if execute }}}}"
+        return f"with final as ({rows}) {compile_sql(self.project, macro)}"
 
     def call(self, macro: str, arguments: Sequence[str]) -> str:
         """The same as a piece of Jinja."""
@@ -76,8 +97,19 @@ class Request:
             found = {}
         return {view: to_text(view, found[view]) if view in found else None for view in views}
 
-    def open_warehouse(self) -> AbstractContextManager[DuckDB]:
-        return open_warehouse(self.project.output)
+    @property
+    def is_duckdb(self) -> bool:
+        return self.project.output.adapter == "duckdb"
+
+    def open_duckdb(self, purpose: str) -> AbstractContextManager[DuckDB]:
+        """Raises WarehouseError where the project's warehouse is another one."""
+        return open_duckdb(self.project.output, purpose)
+
+    def open_source(self, *, latest: bool = False) -> AbstractContextManager[Source]:
+        """``latest``: to read latest values of the views that are wanted."""
+        views = [self.declarations.views[view] for view in self.wanted()] if latest else []
+        sql = latest_sql(self.project, self.read.manifest, views) if latest else None
+        return open_source(self.project.output, latest=sql)
 
 
 def load_request(features: str | Sequence[str], options: ProjectOptions = ANYWHERE) -> Request:

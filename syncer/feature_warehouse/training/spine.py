@@ -43,7 +43,7 @@ class Spine:
 
     kind: Literal["file", "model", "sql", "rows"]
     source: Any
-    rows: Any  # as DuckDB.add takes them
+    rows: Any  # as Source.place takes them, or a query of the warehouse
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def read_spine(given: Any, manifest: Mapping[str, Any]) -> Spine:
         return Spine("rows", None, given)
     text = given.strip()
     if _MODEL.fullmatch(text):
-        return Spine("model", text, f"from {find_relation(manifest, text)}")
+        return Spine("model", text, f"select * from {find_relation(manifest, text)}")
     if _REF.fullmatch(text):
         raise RequestError(f"the rows are '{text}', which only dbt understands", "name the model alone: departures")
     return Spine("sql", text, text)
@@ -106,7 +106,7 @@ def place_spine(
         known = {name: declared[name.lower()] for name in columns if name.lower() in declared}
         columns = warehouse.add("given_rows", spine.rows, known)
     _check(columns, reads, views, service, timestamp)
-    if _has_order(warehouse, spine):
+    if has_order(warehouse, spine):
         warehouse.add(TABLE, f"select *, row_number() over () as {POSITION} from given_rows")
         return PlacedSpine(columns, (POSITION,))
     warehouse.add(TABLE, "from given_rows")
@@ -133,7 +133,7 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _has_order(warehouse: DuckDB, spine: Spine) -> bool:
+def has_order(warehouse: DuckDB, spine: Spine) -> bool:
     """True for frames, files, and SQL that ends in ``order by``; other queries may give their rows in any order."""
     if spine.kind != "sql":
         return spine.kind != "model"

@@ -38,7 +38,10 @@ _VECTOR = 2_048
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 #: What DuckDB says of a file that another process holds, with that process if it can tell.
-_LOCKED = re.compile(r"Could not set lock on file(?:.*held in (.+? \(PID \d+\)))?")
+_LOCKED = re.compile(r"Could not set lock on file \"([^\"]*)\"(?:.*held in (.+? \(PID \d+\)))?")
+
+#: A path that is none: md:, ducklake:, s3://.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:(?!memory:)")
 
 DIALECT = Dialect(adapter="duckdb", title="DuckDB")
 
@@ -46,9 +49,12 @@ DIALECT = Dialect(adapter="duckdb", title="DuckDB")
 class DuckDB:
     """A connection for as long as its ``with`` block lasts, read-only as a rule; one snapshot of all tables."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, settings: Collection[str] = ()) -> None:
-        """``settings``: the names of those that the profile makes."""
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, settings: Collection[str] = (), unknown: Sequence[str] = ()
+    ) -> None:
+        """``settings``: the names of those that the profile makes. ``unknown``: what else it has for dbt alone."""
         self._connection = connection
+        self._unknown = unknown
         self._settings = {name.lower() for name in settings}
 
     @property
@@ -56,7 +62,7 @@ class DuckDB:
         return DIALECT
 
     def describe(self, relation: str, of: str = "the query") -> dict[str, str]:
-        with _warehouse_errors(of):
+        with _warehouse_errors(of, self._unknown):
             found = self._connection.execute(f"describe select * from {relation}").fetchall()
         return {row[0]: canonical(row[1]) for row in found}
 
@@ -64,7 +70,7 @@ class DuckDB:
         known = declared.view.available_at or declared.view.event_timestamp
         # As a number: DuckDB makes a datetime with a zone only where pytz is installed.
         query = f'select epoch_us(max("{known}")) from {declared.relation} where "{known}" <= $now'
-        with _warehouse_errors(declared.view.id):
+        with _warehouse_errors(declared.view.id, self._unknown):
             ((newest,),) = self._connection.execute(query, {"now": as_of}).fetchall()
         return None if newest is None else _EPOCH + timedelta(microseconds=newest)
 
@@ -72,14 +78,19 @@ class DuckDB:
         self.stand_at(as_of)
         return latest_relation(declared)
 
-    def place(self, rows: Any, name: str) -> dict[str, str]:
-        return {column: canonical(type_) for column, type_ in self.add(name, rows).items()}
+    def place(self, rows: Any, name: str, types: Mapping[str, str] | None = None) -> dict[str, str]:
+        return self.add(name, rows, types)
 
     def batches(
         self, sql: str, types: Mapping[str, str] | None = None, of: str = "the query"
     ) -> Iterator[pa.RecordBatch]:
-        with _warehouse_errors(of):
-            yield from self._connection.sql(sql).to_arrow_reader(_VECTOR)
+        with _warehouse_errors(of, self._unknown):
+            reader, some = self._connection.sql(sql).to_arrow_reader(_VECTOR), False
+            for batch in reader:
+                some = True
+                yield batch
+            if not some:
+                yield pa.record_batch([pa.array([], field.type) for field in reader.schema], schema=reader.schema)
 
     def add(self, name: str, rows: Any, types: Mapping[str, str] | None = None) -> dict[str, str]:
         """Makes ``rows`` readable as the table ``name``; returns {column: DuckDB type}.
@@ -110,7 +121,7 @@ class DuckDB:
     def query(self, sql: str, of: str = "the query") -> pa.RecordBatchReader:
         """The rows of a query, as a stream; read it before the ``with`` block ends. Raises WarehouseError, which calls
         it ``of``."""
-        with _warehouse_errors(of):
+        with _warehouse_errors(of, self._unknown):
             found = self._connection.sql(sql)
             # DuckDB exports a large uhugeint as a negative number; as a hugeint it is itself, or an error.
             types = zip(found.columns, found.types, strict=True)
@@ -124,7 +135,7 @@ class DuckDB:
 
         Raises WarehouseError.
         """
-        with _warehouse_errors("the comparison"):
+        with _warehouse_errors("the comparison", self._unknown):
             self._connection.rollback()  # a transaction writes to one catalog alone
             try:
                 for statement in statements:
@@ -142,12 +153,12 @@ class DuckDB:
 
     def write(self, statement: str) -> None:
         """Carries out a statement that writes into the file, if it was opened for that. Raises WarehouseError."""
-        with _warehouse_errors("the query"):
+        with _warehouse_errors("the query", self._unknown):
             self._connection.execute(statement)
 
     def parse(self, sql: str) -> str:
         """What DuckDB's own parser makes of a query, as JSON. Raises WarehouseError when it is no query."""
-        with _warehouse_errors("the query"):
+        with _warehouse_errors("the query", self._unknown):
             ((parsed,),) = self._connection.execute("select json_serialize_sql($sql::varchar)", {"sql": sql}).fetchall()
         return str(parsed)
 
@@ -180,14 +191,19 @@ def open_warehouse(
     WarehouseLockedError after that, StoppedError once ``stopped`` says so, and WarehouseError when there is no file, it
     is no database, or a setting is none of DuckDB's.
     """
-    database = Path(output.path)
-    if output.path == ":memory:":
+    attaches = any(statement.startswith("ATTACH") for statement in output.statements)
+    if _URL.match(output.path):
+        raise WarehouseError(
+            f"the profile's path is '{output.path}', and the syncer opens files alone",
+            "give it a target whose path is a DuckDB file; databases from elsewhere can be attached to that: attach:",
+        )
+    if output.path == ":memory:" and not attaches:
         raise WarehouseError(
             "the target's DuckDB is in memory, so only dbt can see it", "give the profile a file: path:"
         )
-    if not database.exists():
-        raise WarehouseError(f"there is no warehouse at {database.absolute()}", "run `dbt build` first")
-    connection = _connect(database, stopped, LOCK_SECONDS if patience is None else patience, writable)
+    if output.path != ":memory:" and not Path(output.path).exists():
+        raise WarehouseError(f"there is no warehouse at {Path(output.path).absolute()}", "run `dbt build` first")
+    connection = _connect(output, stopped, LOCK_SECONDS if patience is None else patience, writable)
     try:
         for name, value in output.settings.items():
             try:
@@ -201,40 +217,67 @@ def open_warehouse(
         # The loops that DuckDB would join a few rows by lose the sign of a zero in a list; sorting keeps it.
         connection.execute("set asof_loop_join_threshold = 0")
         connection.begin()
-        yield DuckDB(connection, output.settings)
+        yield DuckDB(connection, output.settings, output.unknown)
         if writable:
             connection.commit()
     finally:
         connection.close()
 
 
-def _connect(database: Path, stopped: Callable[[], bool], patience: float, writable: bool) -> duckdb.DuckDBPyConnection:
+def _connect(output: Output, stopped: Callable[[], bool], patience: float, writable: bool) -> duckdb.DuckDBPyConnection:
+    """The file, with what the profile loads and attaches."""
     deadline, pause = time.monotonic() + patience, 0.05
+    read_only = not writable and output.path != ":memory:"
     while True:
+        connection = None
         try:
-            return duckdb.connect(str(database), read_only=not writable)
+            connection = duckdb.connect(output.path, read_only=read_only, config=output.config)
+            for statement in output.statements:
+                connection.execute(statement)
+            return connection
         except duckdb.Error as error:
             locked = _LOCKED.search(str(error))
+            file = locked[1] if locked else output.path
             if not locked:
-                raise WarehouseError(f"{database} cannot be opened: {_words(error)}", "is it a DuckDB file?") from error
+                raise _not_opened(output, statement if connection else None, error) from None  # it may name a secret
             if stopped():
-                raise StoppedError(f"stopped while waiting for {database}", "run `syncer sync` again") from error
+                raise StoppedError(f"stopped while waiting for {file}", "run `syncer sync` again") from error
             if time.monotonic() + pause > deadline:
-                holder = f"{locked[1] or 'another process'} holds {database}"
+                holder = f"{locked[2] or 'another process'} holds {file}"
                 raise WarehouseLockedError(
                     f"{holder}, and still did after {patience:g} s",
                     "wait for that dbt run or close that session, then try again",
                 ) from error
+            if connection:
+                connection.close()
             time.sleep(pause)
             pause = min(pause * 2, 1.0)
 
 
+def _not_opened(output: Output, statement: str | None, error: duckdb.Error) -> WarehouseError:
+    if statement is None:
+        return WarehouseError(f"{output.path} cannot be opened: {_words(error)}", "is it a DuckDB file?")
+    kind = statement.split(" ", 1)[0].lower()
+    if kind == "load":
+        return WarehouseError(
+            f"the profile's extension '{statement.split()[-1]}' cannot be loaded: {_words(error)}",
+            "dbt installs it: run `dbt build` here and as this user first",
+        )
+    if kind == "attach":
+        return WarehouseError(
+            f"what the profile attaches cannot be attached: {_words(error)}",
+            "see `attach:` in profiles.yml; what is attached there must be within reach of this process too",
+        )
+    return WarehouseError("a secret of the profile cannot be made", "see `secrets:` in profiles.yml, and `dbt debug`")
+
+
 @contextmanager
-def _warehouse_errors(id_: str) -> Iterator[None]:
+def _warehouse_errors(id_: str, unknown: Sequence[str] = ()) -> Iterator[None]:
+    alone = f"the profile's {', '.join(unknown)} cannot be used here: only dbt has that. " if unknown else ""
     try:
         yield
     except duckdb.CatalogException as error:
-        raise WarehouseError(f"{id_} is not built: {_words(error)}", "run `dbt build` first") from error
+        raise WarehouseError(f"{id_} is not built: {_words(error)}", f"{alone}run `dbt build` first") from error
     except duckdb.OutOfMemoryException as error:
         raise WarehouseError(
             f"{id_} takes more memory than DuckDB may use: {_words(error)}",
@@ -245,7 +288,7 @@ def _warehouse_errors(id_: str) -> Iterator[None]:
             f"{id_} cannot be read: {_words(error)}", "give it a type that holds the value: varchar takes any"
         ) from error
     except (duckdb.Error, pa.ArrowException, OSError) as error:  # a query that fails half-way comes through Arrow
-        raise WarehouseError(f"{id_} cannot be read: {_words(error)}", "see what `dbt build` says") from error
+        raise WarehouseError(f"{id_} cannot be read: {_words(error)}", f"{alone}see what `dbt build` says") from error
 
 
 def _literal(text: str) -> str:

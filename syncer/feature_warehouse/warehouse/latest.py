@@ -21,7 +21,7 @@ import pyarrow as pa
 from feature_warehouse.errors import DataError, WarehouseError
 from feature_warehouse.project.declarations import DeclaredView
 from feature_warehouse.registry.feature import FeatureView
-from feature_warehouse.warehouse.source import Source
+from feature_warehouse.warehouse.source import Source, without_scale
 from feature_warehouse.warehouse.spool import BATCH_BYTES, BATCH_ROWS, BINARY, SCHEMA, Spool, SpoolWriter
 from feature_warehouse.wire.commands import Encoded
 from feature_warehouse.wire.encode import Encoder, served_columns
@@ -88,6 +88,8 @@ def _rows(source: Source, declared: DeclaredView, view: FeatureView, as_of: date
                 f"{declared.latest_name} has no column '{column}', which {view.id} serves",
                 f"run `dbt run --select {view.name}+`",
             )
+        if found[column] == "numeric":
+            raise without_scale(view.id, column)
     return source.batches(f"select {source.dialect.select_list(types)} from {relation}", types, of=view.id)
 
 

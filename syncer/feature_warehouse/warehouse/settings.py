@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from feature_warehouse.errors import ProjectError
+from feature_warehouse.project.profile import Output
 
 #: Those that may change a value, or which relation a name means.
 DECIDING = frozenset(
@@ -88,8 +89,15 @@ def deciding_settings(settings: Mapping[str, Any]) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def changed_settings(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """What is another one now: 'the setting integer_division: none -> true'."""
+def settings_of(output: Output) -> dict[str, str] | None:
+    """The same of a profile's output; None of any other warehouse than DuckDB: those that were registered stay."""
+    return deciding_settings({**output.config, **output.settings}) if output.adapter == "duckdb" else None
+
+
+def changed_settings(before: Mapping[str, str] | None, now: Mapping[str, str] | None) -> list[str]:
+    """What is another one now: 'the setting integer_division: none -> true'; nothing where one side is not known."""
+    if before is None or now is None:
+        return []
     return [
         f"the setting {name}: {before.get(name, 'none')} -> {now.get(name, 'none')}"
         for name in sorted({*before, *now})

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from feature_warehouse.errors import WarehouseError
+from feature_warehouse.errors import DataError, WarehouseError
 from feature_warehouse.registry.types import canonical
 from feature_warehouse.wire.encode import AS_TEXT
 
@@ -28,7 +28,10 @@ class Dialect:
 
     adapter: its name among dbt's adapters. title: its name for people. quote: around an identifier, doubled inside.
     folds: what an identifier without quotes becomes. types: the engine's own names of types that are not among those of
-    ``registry.types``, with the canonical ones. as_text: canonical types that have to be selected as text.
+    ``registry.types``, with the canonical ones. names: what it calls canonical types whose name it does not know.
+    selected: how columns of a canonical type are selected, "[]" for lists of any kind, where their name alone will not
+    do; in it ``{column}`` is the name and ``{type}`` the type. hashed: an order-free hash of all rows as text, from
+    ``{columns}``, of which lists are written as ``hashed_list``. instant_text: ``{instant}`` in ISO 8601.
     """
 
     adapter: str
@@ -36,7 +39,12 @@ class Dialect:
     quote: str = '"'
     folds: str = "lower"
     types: Mapping[str, str] = field(default_factory=dict)
-    as_text: frozenset[str] = AS_TEXT
+    names: Mapping[str, str] = field(default_factory=dict)
+    selected: Mapping[str, str] = field(default_factory=lambda: dict.fromkeys(AS_TEXT, "cast({column} as varchar)"))
+
+    hashed: str = "coalesce(sum(hash({columns})), 0)::varchar"
+    hashed_list: str = "{column}, len({column})"  # [] is no NULL
+    instant_text: str = "strftime({instant}, '%Y-%m-%dT%H:%M:%S.%fZ')"
 
     def quoted(self, name: str) -> str:
         """An identifier as SQL."""
@@ -51,12 +59,24 @@ class Dialect:
 
         Nothing is cast that Arrow can carry: a column whose type has drifted is then refused, not rounded.
         """
-        return ", ".join(
-            f"cast({self.quoted(name)} as varchar) as {self.quoted(name)}"
-            if type_ in self.as_text
-            else self.quoted(name)
+        return ", ".join(self._selected(self.quoted(name), type_) for name, type_ in types.items())
+
+    def _selected(self, column: str, type_: str) -> str:
+        form = self.selected.get("[]" if type_.endswith("]") else type_)
+        return column if form is None else f"{form.format(column=column, type=self.type_name(type_))} as {column}"
+
+    def hashed_rows(self, types: Mapping[str, str]) -> str:
+        """An order-free hash of rows with these columns: equal for equal rows, of this engine alone."""
+        columns = (
+            self.hashed_list.format(column=self.quoted(name)) if type_.endswith("]") else self.quoted(name)
             for name, type_ in types.items()
         )
+        return self.hashed.format(columns=", ".join(columns))
+
+    def type_name(self, type_: str) -> str:
+        """What the engine calls a canonical type."""
+        name, bracket, rest = type_.partition("[")
+        return self.names.get(name, name) + bracket + rest
 
 
 class Source(Protocol):
@@ -80,13 +100,17 @@ class Source(Protocol):
     def latest(self, declared: DeclaredView, as_of: datetime) -> str:
         """SQL of the rows that a latest-value view has at an instant, to stand after ``from``; until the next call."""
 
-    def place(self, rows: Any, name: str) -> dict[str, str]:
-        """Makes rows readable as the table ``name``, before anything else is read; returns {column: canonical type}."""
+    def place(self, rows: Any, name: str, types: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Makes rows readable as the table ``name``, before the snapshot begins; returns {column: its type}.
+
+        rows: an Arrow table or reader, a frame of pandas or Polars, a DuckDB relation, the path of a CSV or Parquet
+        file. types: {column: type} where they do not say, as a CSV file.
+        """
 
     def batches(
         self, sql: str, types: Mapping[str, str] | None = None, of: str = "the query"
     ) -> Iterator[pa.RecordBatch]:
-        """The rows of a query, which errors call ``of``; how many come together is the engine's affair.
+        """The rows of a query, which errors call ``of``; in any number of batches, one at least, which has the columns.
 
         types: {column: canonical type} as they are declared, for engines that do not send them along.
         """
@@ -106,6 +130,14 @@ class Ledger(Protocol):
 
     def append(self, table: str, rows: str) -> None:
         """Adds the rows of a query, with the table's columns in their order; those whose key it has are left out."""
+
+
+def without_scale(of: str, column: str) -> DataError:
+    """What is said of a number that may have any scale: a value of another one would be another text."""
+    return DataError(
+        f"{of}: '{column}' is numeric without precision and scale",
+        f"cast it in the model, as its contract says: cast({column} as numeric(18, 3))",
+    )
 
 
 def latest_relation(declared: DeclaredView) -> str:

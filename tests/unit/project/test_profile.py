@@ -73,7 +73,7 @@ ENTRIES: list[tuple[str, str, list[Any]]] = [
     ("project", "source_paths", [["old"]]),
     ("project", "target_path", ["out"]),
     ("project", "vars", [None, [], {"shop": {"feature_warehouse_now": "x"}, "y": "{{ z }}"}]),
-    ("output", "type", ["postgres", "Duckdb", "{{ 'duckdb' }}", None]),
+    ("output", "type", ["snowflake", "Duckdb", "{{ 'duckdb' }}", None]),
     ("output", "threads", ["2", 2, True, "{{ 1 }}"]),
     ("output", "schema", [None, 1]),
     ("output", "settings", [None, {"a": None}, {"a": [1]}, {"a": 1, "b": 1.5, "c": True}, {"{{ 'a' }}": 1}]),
@@ -154,6 +154,41 @@ def test_the_usual_files_need_no_dbt(
     assert plain is not None
     assert plain == read_target(folder, folder, None) == plain_target(folder, folder, "dev")
     assert plain_target(folder, folder, "prod") is None
+
+
+POSTGRES = {
+    "type": "postgres",
+    "host": "127.0.0.1",
+    "port": 5432,
+    "user": "reader",
+    "password": "{{ env_var('DBT_ENV_SECRET_PASSWORD') }}",
+    "dbname": "features",
+    "schema": "main",
+}
+
+
+@pytest.mark.parametrize(
+    ("output", "plain"),
+    [
+        ({}, True),
+        ({"password": "a pass'word/:@"}, True),
+        ({"password": "123"}, True),
+        ({"threads": 4, "role": "reading", "search_path": "a, b", "sslmode": "disable", "connect_timeout": 3}, True),
+        ({"host": "{{ env_var('FW_PLAIN') }}", "retries": 2, "keepalives_idle": 7}, True),
+        ({"port": "{{ env_var('FW_NUMBER') | as_number }}"}, False),
+        ({"user": "{{ 'me' }}"}, False),
+    ],
+)
+def test_a_login_is_dbts_own(
+    output: dict[str, Any], plain: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"FW_PLAIN": "plain", "FW_NUMBER": "7", "DBT_ENV_SECRET_PASSWORD": "hunter2"}.items():
+        monkeypatch.setenv(name, value)
+    folder = written(tmp_path, PROJECT, {**POSTGRES, **output})
+    found, dbts = plain_target(folder, folder, None), read_target(folder, folder, None)
+    assert found == (dbts if plain else None)
+    assert "hunter2" not in repr(found) + repr(dbts)
+    assert dbts.output.login["password"] == output.get("password", "hunter2")
 
 
 @pytest.mark.parametrize("missing", ["dbt_project.yml", "profiles.yml"])
