@@ -10,12 +10,13 @@ hosts, service and database only.
 
 from __future__ import annotations
 
+import importlib
 import math
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 import redis
 import redis.asyncio as asynchronous
@@ -25,6 +26,7 @@ import redis.asyncio.sentinel
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.cluster import ClusterNode, LoadBalancingStrategy, RedisCluster
 from redis.connection import Connection, SSLConnection, parse_url
+from redis.credentials import CredentialProvider
 from redis.retry import Retry
 from redis.sentinel import (
     MasterNotFoundError,
@@ -121,7 +123,10 @@ def locate(url: str, timeout: float, *, replicas: bool = False) -> Place:
         "max_connections": 1 << 31,  # the library refuses the 101st; how many there are is for the caller to say
     }
     try:
-        parts = urlsplit(url.strip())
+        url, provider = _credentials(url.strip())
+        if provider is not None:
+            common["credential_provider"] = provider
+        parts = urlsplit(url)
         scheme, _, kind = parts.scheme.partition("+")
         if kind == "sentinel":
             return _sentinel(scheme, parts, common, replicas)
@@ -141,6 +146,38 @@ def locate(url: str, timeout: float, *, replicas: bool = False) -> Place:
             "give the URL of a Sentinel service or of a Cluster; a replica's own URL is read from as it is",
         )
     return found
+
+
+def _credentials(url: str) -> tuple[str, CredentialProvider | None]:
+    """The URL without its setting ``credential_provider``, and what that names: who logs in, asked at each connection.
+
+    The setting names a CredentialProvider of the library, or what makes one: 'company_tokens:provider'.
+    """
+    parts = urlsplit(url)
+    settings = parse_qsl(parts.query, keep_blank_values=True)
+    named = [value for name, value in settings if name == "credential_provider"]
+    if not named:
+        return url, None
+    module, _, attribute = named[-1].partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+        provider = found if isinstance(found, CredentialProvider) else found()
+    except Exception as error:  # whatever somebody else's module may raise
+        raise StoreError(
+            f"the credential provider '{named[-1]}' of the Redis URL cannot be had: {type(error).__name__}: {error}",
+            "name what can be imported: ?credential_provider=module:object, a redis.CredentialProvider or its class",
+        ) from error
+    if not isinstance(provider, CredentialProvider):
+        raise StoreError(
+            f"'{named[-1]}' of the Redis URL is no credential provider but a {type(provider).__name__}",
+            "give an object of redis.CredentialProvider, or a class or function that makes one",
+        )
+    if "@" in parts.netloc:
+        raise StoreError(
+            "the Redis URL has both a login and a credential provider", "leave user and password out of the URL"
+        )
+    rest = urlencode([(name, value) for name, value in settings if name != "credential_provider"])
+    return urlunsplit(parts._replace(query=rest)), provider
 
 
 def _server(url: str, parts: SplitResult, common: Mapping[str, Any]) -> Place:
@@ -174,6 +211,7 @@ def _sentinel(scheme: str, parts: SplitResult, common: Mapping[str, Any], replic
     own = {name: value for name, value in settings.items() if name.startswith(("ssl_", "socket_"))}
     ports = [(each["host"], each["port"]) for each in hosts]
     to_sentinels = {**common, **own, **login, **tls}
+    to_sentinels.pop("credential_provider", None)  # they have a login of their own
     to_servers = {**common, **settings, **tls, "is_master": not replicas}
 
     def connect() -> redis.Redis:
