@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, TypeVar
@@ -142,5 +143,23 @@ price_option = click.option(
 metrics_option = click.option("--metrics", type=FILE, help="Write it into this file too, as OpenMetrics.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
+
 #: What is to be online where: of sync, plan and verify.
-mirror_options = options(project_options, select_option, url_option, namespace_option, served_as_of_option)
+def artifacts_option(command: Callable[..., None]) -> Callable[..., None]:
+    """For commands that need no more of dbt than its manifest."""
+
+    @click.option(
+        "--target-path",
+        type=FOLDER,
+        help="Take dbt's manifest.json from this folder as it is, where dbt ran elsewhere: no model is looked at.",
+    )
+    @functools.wraps(command)
+    def call(project: ProjectOptions, target_path: Path | None, **own: Any) -> None:
+        command(project=replace(project, artifacts=target_path), **own)
+
+    return call
+
+
+mirror_options = options(
+    project_options, artifacts_option, select_option, url_option, namespace_option, served_as_of_option
+)

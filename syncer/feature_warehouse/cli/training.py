@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,7 +62,7 @@ def training_set(
             manifest,
             entity_rows=spine,
             output=output,
-            **asdict(project),
+            **project.arguments(),
         )
         _print_rebuilt(rebuilt, output, as_json)
         sys.exit(1 if rebuilt.differences else 0)
@@ -74,7 +73,7 @@ def training_set(
         service,
         timestamp=timestamp,
         known_as_of=known_as_of,
-        **asdict(project),
+        **project.arguments(),
     )
     rows = features.to_parquet(output)
     written = read_manifest(manifest_path(output))
@@ -113,7 +112,7 @@ def batch(
     """
     from feature_warehouse.training.batch import get_batch_features
 
-    features = get_batch_features(service, entities=entities, as_of=as_of, **asdict(project))
+    features = get_batch_features(service, entities=entities, as_of=as_of, **project.arguments())
     rows = features.to_parquet(output)
     if as_json:
         print_json({"rows": rows, "path": output, "as_of": features.as_of})

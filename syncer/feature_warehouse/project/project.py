@@ -26,6 +26,7 @@ class ProjectOptions:
     project_dir: Path | None = None
     profiles_dir: Path | None = None
     target: str | None = None
+    artifacts: Path | None = None  # the folder of a manifest that dbt wrote elsewhere, taken as it is
 
     @classmethod
     def given(
@@ -34,6 +35,10 @@ class ProjectOptions:
         """As a caller from Python gives them: folders may be texts."""
         project, profiles = (None if path is None else Path(path) for path in (project_dir, profiles_dir))
         return cls(project_dir=project, profiles_dir=profiles, target=target)
+
+    def arguments(self) -> dict[str, Any]:
+        """As ``given`` takes them."""
+        return {"project_dir": self.project_dir, "profiles_dir": self.profiles_dir, "target": self.target}
 
 
 ANYWHERE = ProjectOptions()
@@ -122,7 +127,7 @@ def load_project(options: ProjectOptions = ANYWHERE) -> Project:
         target=found.target,
         folder=folder,
         profiles_folder=profiles_folder,
-        manifest_path=folder / found.target_path / "manifest.json",
+        manifest_path=(options.artifacts or folder / found.target_path).absolute() / "manifest.json",
         source_paths=tuple(folder / path for path in [*found.model_paths, *found.macro_paths]),
         output=found.output,
         variables={**found.variables, **own},

@@ -20,9 +20,13 @@ class DeclaredProject:
 
 
 def read_project(options: ProjectOptions = ANYWHERE) -> DeclaredProject:
-    """The project as its manifest has it. Raises ProjectError when that is missing, stale or another target's."""
+    """The project as its manifest has it. Raises ProjectError when that is missing, stale or another target's.
+
+    A manifest from elsewhere, ``options.artifacts``, cannot be stale: no file of the project is looked at.
+    """
     project = load_project(options)
     manifest = load_manifest(project.manifest_path)
-    check_fresh(manifest, project.folder, project.source_paths, project.parsed_path)
+    if options.artifacts is None:
+        check_fresh(manifest, project.folder, project.source_paths, project.parsed_path)
     check_target(manifest, project.target, project.output.catalog, project.output.schema)
     return DeclaredProject(project=project, manifest=manifest, declarations=read_declarations(manifest))
