@@ -10,9 +10,18 @@
     {{ return("cast(" ~ feature_warehouse._utc_clock(instant) ~ " as date)") }}
 {% endmacro %}
 
-{# The reverse: the instant at which a clock in UTC shows this. It is what errors tell to write for a time without a zone. #}
+{# The reverse: the instant at which a clock in UTC shows this. #}
 {% macro _from_utc_clock(clock) %}
     {{ return(adapter.dispatch("from_utc_clock", "feature_warehouse")(clock)) }}
 {% endmacro %}
 
 {% macro default__from_utc_clock(clock) %} {{ return(clock ~ " at time zone 'UTC'") }} {% endmacro %}
+
+{# What errors tell to write for a column of times without a zone. #}
+{% macro _as_instant(column) %}
+
+    {% set is_plain = modules.re.fullmatch("[A-Za-z_]\\w*", column) %}
+
+    {{ return(feature_warehouse._from_utc_clock(column if is_plain else feature_warehouse._quoted(column))) }}
+
+{% endmacro %}

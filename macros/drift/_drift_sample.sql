@@ -42,5 +42,7 @@
 
 {# The first instant of the UTC hour, day or week (from Monday on) that holds an instant. #}
 {% macro _period_start(instant, period) %}
-    {{ return(dbt.date_trunc(period, instant ~ " at time zone 'UTC'") ~ " at time zone 'UTC'") }}
+    {{ return(
+        feature_warehouse._from_utc_clock(dbt.date_trunc(period, feature_warehouse._utc_clock(instant)))
+    ) }}
 {% endmacro %}

@@ -1,5 +1,5 @@
 {# The query of drift_profile: `source` as _drift_source gives it, with look, act and minimum_rows of each feature. #}
-{% macro duckdb__drift_profile_select(source, reference, period) %}
+{% macro _drift_profile_sql(source, reference, period) %}
 
     {% set event = feature_warehouse._quoted(source.event_timestamp) %}
     {% set known = feature_warehouse._quoted(source.available_at or source.event_timestamp) %}
@@ -13,8 +13,8 @@
             {% for name, feature in source.features.items() %}
                 select
                     {{ feature_warehouse._text(name) }} as feature,
-                    cast({{ feature.look }} as double) as look,
-                    cast({{ feature.act }} as double) as act,
+                    cast({{ feature.look }} as double precision) as look,
+                    cast({{ feature.act }} as double precision) as act,
                     {{ feature.minimum_rows }} as minimum_rows,
                     {{ feature.is_ordered | lower }} as is_ordered,
                     {{ feature.is_boolean | lower }} as is_boolean {{ "union all" if not loop.last }}
@@ -40,7 +40,10 @@
                         select feature, reference_id
                         from {{ this }}
                     )
-            {% else %}select cast(null as timestamptz) as known_until, cast(null as timestamptz) as closed_until
+            {% else %}
+                select
+                    cast(null as timestamp with time zone) as known_until,
+                    cast(null as timestamp with time zone) as closed_until
             {% endif %}
         ),
 
@@ -61,7 +64,7 @@
             where
                 {{ feature_warehouse._drift_counts(source) }}
                 and {{ period_start }} in (select c.period_start from changed as c)
-            group by all
+            group by {{ period_start }}
         ),
 
         sample as materialized(
@@ -74,7 +77,7 @@
         edges as (
             select
                 feature,
-                any_value(kind) as kind,
+                max(kind) as kind,
                 min(lower) as lowest,
                 {% for place in range(1, 11) %}
                     max(upper) filter (where bin = {{ place + 2 }}) as upper_{{ place }},
@@ -92,7 +95,7 @@
                 case
                     when number is null and text is null
                     then 0
-                    when isnan(number)
+                    when number = cast('NaN' as double precision)
                     then 1
                     when kind = 'presence'
                     then 1
@@ -110,7 +113,7 @@
                 count(*) as row_count
             from observations
             inner join edges on observations.feature = edges.feature
-            group by all
+            group by 1, 2, 3, 4, 5
         ),
 
         categories as (select feature, bin, unnest(categories) as category from reference),
@@ -122,8 +125,8 @@
                 coalesce(binned.bin, categories.bin, binned.unseen) as bin,
                 sum(binned.row_count) as row_count
             from binned
-            left join categories using (feature, category)
-            group by all
+            left join categories on binned.feature = categories.feature and binned.category = categories.category
+            group by 1, 2, 3
         ),
 
         statistics as (
@@ -140,31 +143,24 @@
                 min(number) {{ finite }} as smallest,
                 max(number) {{ finite }} as largest,
                 avg(number) {{ finite }} as mean,
-                quantile_cont(number, [0.05, 0.25, 0.5, 0.75, 0.95]) {{ finite }} as quantiles
+                {{ adapter.dispatch("drift_quantiles", "feature_warehouse")("number") }} {{ finite }} as quantiles
             from observations
             group by period_start, feature
         ),
 
-        shares as (
+        paired as (
             select
                 statistics.period_start,
                 statistics.feature,
                 reference.bin,
                 reference.reference_id,
-                reference.reference_rows,
-                statistics.row_count as period_rows,
+                cast(reference.reference_rows as double precision) as reference_rows,
+                cast(statistics.row_count as double precision) as period_rows,
                 coalesce(counted.row_count, 0) as period_count,
                 reference.row_count as reference_count,
-                -- a bin without rows counts as this share: the logarithm of 0 is not finite
-                if(period_count > 0, period_count / period_rows, 0.0001) as period_share,
-                if(reference_count > 0, reference_count / reference_rows, 0.0001) as reference_share,
-                period_count + reference_count > 0 as is_filled,
-                count(*) filter (where is_filled) over (
+                count(*) filter (where coalesce(counted.row_count, 0) + reference.row_count > 0) over (
                     partition by statistics.period_start, statistics.feature
-                ) as filled_bins,
-                -- half a row more in each bin keeps chance in a bin of few rows from looking like drift
-                (period_count + 0.5) / (period_rows + 0.5 * filled_bins) as smoothed_share,
-                (reference_count + 0.5) / (reference_rows + 0.5 * filled_bins) as smoothed_reference_share
+                ) as filled_bins
             from statistics
             inner join reference on statistics.feature = reference.feature
             left join
@@ -174,21 +170,33 @@
                 and reference.bin = counted.bin
         ),
 
+        shares as (
+            select
+                *,
+                -- a bin without rows counts as this share: the logarithm of 0 is not finite
+                case when period_count > 0 then period_count / period_rows else 0.0001 end as period_share,
+                case when reference_count > 0 then reference_count / reference_rows else 0.0001 end as reference_share,
+                -- half a row more in each bin keeps chance in a bin of few rows from looking like drift
+                (period_count + 0.5) / (period_rows + 0.5 * filled_bins) as smoothed_share,
+                (reference_count + 0.5) / (reference_rows + 0.5 * filled_bins) as smoothed_reference_share
+            from paired
+        ),
+
         compared as (
             select
                 period_start,
                 feature,
-                any_value(reference_id) as reference_id,
-                any_value(reference_rows) as reference_rows,
-                cast(list(period_count order by bin) as bigint[]) as counts,
+                max(reference_id) as reference_id,
+                max(reference_rows) as reference_rows,
+                array_agg(cast(period_count as bigint) order by bin) as counts,
                 -- in the order of the bins, so that it is the same to the last bit in every run
                 sum((period_share - reference_share) * ln(period_share / reference_share) order by bin) as psi,
                 sum(
                     (smoothed_share - smoothed_reference_share) * ln(smoothed_share / smoothed_reference_share)
                     order by bin
-                ) filter (where is_filled) as psi_smoothed,
-                any_value(filled_bins) - 1 as freedom,
-                1 / any_value(period_rows) + 1 / any_value(reference_rows) as spread
+                ) filter (where period_count + reference_count > 0) as psi_smoothed,
+                cast(max(filled_bins) - 1 as double precision) as freedom,
+                1 / max(period_rows) + 1 / max(reference_rows) as spread
             from shares
             group by period_start, feature
         ),
@@ -196,38 +204,54 @@
         judged as (
             select
                 statistics.*,
-                features.* exclude (feature),
-                compared.* exclude (period_start, feature),
-                {{ feature_warehouse._drift_noise("freedom", "spread") }} as psi_noise,
-                least(statistics.row_count, reference_rows) >= minimum_rows as is_enough
+                features.look,
+                features.act,
+                features.is_ordered,
+                features.is_boolean,
+                compared.reference_id,
+                compared.reference_rows,
+                compared.counts,
+                compared.psi,
+                compared.psi_smoothed,
+                {{ feature_warehouse._drift_noise("compared.freedom", "compared.spread") }} as psi_noise,
+                least(statistics.row_count, compared.reference_rows) >= features.minimum_rows as is_enough
             from statistics
-            inner join compared using (period_start, feature)
-            inner join features using (feature)
+            inner join
+                compared on statistics.period_start = compared.period_start and statistics.feature = compared.feature
+            inner join features on statistics.feature = features.feature
         ),
 
         final as (
             select
                 {{ feature_warehouse._text(source.name) }} as source,
                 '{{ source.type }}' as source_type,
-                feature,
+                judged.feature,
                 '{{ period }}' as period,
-                period_start,
-                period_start + {{ length }} as period_end,
+                judged.period_start,
+                judged.period_start + {{ length }} as period_end,
                 row_count,
                 null_count,
-                null_count / row_count as null_share,
+                cast(null_count as double precision) / row_count as null_share,
                 distinct_count,
-                coalesce({{ feature_warehouse._drift_text("smallest") }}, if(is_ordered, first_text, null)) as minimum,
-                coalesce({{ feature_warehouse._drift_text("largest") }}, if(is_ordered, last_text, null)) as maximum,
-                if(is_boolean, true_count / nullif(row_count - null_count, 0), mean) as mean,
+                coalesce(
+                    {{ feature_warehouse._drift_text("smallest") }}, case when is_ordered then first_text end
+                ) as minimum,
+                coalesce(
+                    {{ feature_warehouse._drift_text("largest") }}, case when is_ordered then last_text end
+                ) as maximum,
+                case
+                    when is_boolean
+                    then cast(true_count as double precision) / nullif(row_count - null_count, 0)
+                    else mean
+                end as mean,
                 {% for percent in ["05", "25", "50", "75", "95"] %}
-                    quantiles[{{ loop.index }}] as p{{ percent }},
+                    (quantiles)[{{ loop.index }}] as p{{ percent }},
                 {% endfor %}
                 counts,
-                reference_rows,
-                if(is_enough, psi, null) as psi,
-                if(is_enough, psi_smoothed, null) as psi_smoothed,
-                if(is_enough, psi_noise, null) as psi_noise,
+                cast(reference_rows as bigint) as reference_rows,
+                case when is_enough then psi end as psi,
+                case when is_enough then psi_smoothed end as psi_smoothed,
+                case when is_enough then psi_noise end as psi_noise,
                 look,
                 act,
                 case
@@ -242,9 +266,9 @@
                     else 'act'
                 end as verdict,
                 reference_id,
-                newest_available_at
+                periods.newest_available_at
             from judged
-            inner join periods using (period_start)
+            inner join periods on judged.period_start = periods.period_start
         )
 
     select *
@@ -252,16 +276,32 @@
 
 {% endmacro %}
 
+{% macro duckdb__drift_profile_select(source, reference, period) %}
+    {{ return(feature_warehouse._drift_profile_sql(source, reference, period)) }}
+{% endmacro %}
+
+{% macro postgres__drift_profile_select(source, reference, period) %}
+    {% do feature_warehouse._only_for("postgres", "drift_profile", "drift_profile_select") %}
+    {{ return(feature_warehouse._drift_profile_sql(source, reference, period)) }}
+{% endmacro %}
+
 {% macro default__drift_profile_select(source, reference, period) %}
-    {% do exceptions.raise_compiler_error("drift_profile: it is written for DuckDB, not for " ~ adapter.type() ~ ".") %}
+    {% do feature_warehouse._no_form("drift_profile", "drift_profile_select") %}
+{% endmacro %}
+
+{# The 5th, 25th, 50th, 75th and 95th percentile, as a list. #}
+{% macro duckdb__drift_quantiles(number) %} quantile_cont({{ number }}, [0.05, 0.25, 0.5, 0.75, 0.95]) {% endmacro %}
+
+{% macro postgres__drift_quantiles(number) %}
+    percentile_cont(array[0.05, 0.25, 0.5, 0.75, 0.95]) within group (order by {{ number }})
 {% endmacro %}
 
 {# The PSI that two samples of one distribution exceed once in 1,000 times: PSI is then distributed as (1/n + 1/m) times chi
    squared (Yurdakul and Naranjo, 2020); its quantile by Wilson and Hilferty's approximation (1931). #}
 {% macro _drift_noise(freedom, spread) %}
-    if(
-        {{ freedom }} = 0,
-        0,
-        {{ spread }} * {{ freedom }} * pow(1 - 2 / (9 * {{ freedom }}) + 3.0902 * sqrt(2 / (9 * {{ freedom }})), 3)
-    )
+    case
+        when {{ freedom }} = 0
+        then 0
+        else {{ spread }} * {{ freedom }} * pow(1 - 2 / (9 * {{ freedom }}) + 3.0902 * sqrt(2 / (9 * {{ freedom }})), 3)
+    end
 {% endmacro %}

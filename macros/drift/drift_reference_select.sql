@@ -1,9 +1,10 @@
 {# The query of drift_reference. Ranges end at values of the reference: a range holds what is above the end of the one before,
    up to and including its own. #}
-{% macro duckdb__drift_reference_select(source, start, end) %}
+{% macro _drift_reference_sql(source, start, end) %}
 
-    {% set start, end = ["timestamptz '" ~ start ~ "'", "timestamptz '" ~ end ~ "'"] %}
+    {% set start, end = feature_warehouse._instant(start), feature_warehouse._instant(end) %}
     {% set event = feature_warehouse._quoted(source.event_timestamp) %}
+    {% set not_a_number = "cast('NaN' as double precision)" %}
     {% set condition %}
         {{ event }} >= {{ start }}
         and {{ event }} < {{ end }}
@@ -29,7 +30,9 @@
 
         {{ feature_warehouse._drift_values(source) }}
 
-        occurrences as (select feature, number, text, count(*) as row_count from observations group by all),
+        occurrences as (
+            select feature, number, text, count(*) as row_count from observations group by feature, number, text
+        ),
 
         finite as (
             select
@@ -85,7 +88,7 @@
                 and 100 * row_count >= (select reference_rows from totals) as is_kept
             from occurrences
             inner join kinds on occurrences.feature = kinds.feature
-            where kinds.kind = 'categories' and (text is not null or not isnan(number))
+            where kinds.kind = 'categories' and (text is not null or number <> {{ not_a_number }})
         ),
 
         -- the order of the bins is that of their sections, then of their places
@@ -105,7 +108,7 @@
                     '{{ bin_type }}' as bin_type,
                     0 as place,
                     0 as row_count,
-                    cast(null as double) as number,
+                    cast(null as double precision) as number,
                     cast(null as varchar) as category
                 from kinds
                 where {{ condition }}
@@ -113,9 +116,9 @@
             {% endfor %}
             select
                 feature,
-                if(is_kept, 5, 6),
-                if(is_kept, 'category', 'rare'),
-                if(is_kept, place, 0),
+                case when is_kept then 5 else 6 end,
+                case when is_kept then 'category' else 'rare' end,
+                case when is_kept then place else 0 end,
                 row_count,
                 null,
                 category
@@ -133,12 +136,19 @@
             union all
             select feature, 1, 'not_a_number', 0, row_count, null, null
             from occurrences
-            where isnan(number)
+            where number = {{ not_a_number }}
             union all
-            select occurrences.feature, if(number < 0, 2, 4), if(number < 0, 'below', 'above'), 0, row_count, null, null
+            select
+                occurrences.feature,
+                case when number < 0 then 2 else 4 end,
+                case when number < 0 then 'below' else 'above' end,
+                0,
+                row_count,
+                null,
+                null
             from occurrences
             inner join kinds on occurrences.feature = kinds.feature
-            where isinf(number) and kinds.kind = 'quantiles'
+            where abs(number) = cast('Infinity' as double precision) and kinds.kind = 'quantiles'
             union all
             select occurrences.feature, 8, 'value', 0, row_count, null, null
             from occurrences
@@ -155,9 +165,9 @@
                 sum(row_count) as row_count,
                 min(number) as smallest,
                 max(number) as upper,
-                list(category order by category) filter (where category is not null) as categories
+                array_agg(category order by category) filter (where category is not null) as categories
             from entries
-            group by all
+            group by feature, section, place, bin_type
         ),
 
         bins as (
@@ -216,12 +226,7 @@
                 {{ end }} as reference_end,
                 kinds.definition,
                 md5(
-                    kinds.definition || cast(
-                        list(
-                            {'bin':bin_type, 'lower':lower, 'upper':upper, 'categories':categories, 'rows':row_count}
-                            order by bin
-                        ) over (partition by bins.feature) as varchar
-                    )
+                    kinds.definition || {{ adapter.dispatch("drift_bins_text", "feature_warehouse")() }}
                 ) as reference_id
             from bins
             inner join kinds on bins.feature = kinds.feature
@@ -233,6 +238,32 @@
 
 {% endmacro %}
 
+{% macro duckdb__drift_reference_select(source, start, end) %}
+    {{ return(feature_warehouse._drift_reference_sql(source, start, end)) }}
+{% endmacro %}
+
+{% macro postgres__drift_reference_select(source, start, end) %}
+    {% do feature_warehouse._only_for("postgres", "drift_reference", "drift_reference_select") %}
+    {{ return(feature_warehouse._drift_reference_sql(source, start, end)) }}
+{% endmacro %}
+
 {% macro default__drift_reference_select(source, start, end) %}
-    {% do exceptions.raise_compiler_error("drift_reference: it is written for DuckDB, not for " ~ adapter.type() ~ ".") %}
+    {% do feature_warehouse._no_form("drift_reference", "drift_reference_select") %}
+{% endmacro %}
+
+{# All bins of a feature as one text, from which the id of its reference is made. #}
+{% macro duckdb__drift_bins_text() %}
+    cast(
+        list(
+            {'bin':bin_type, 'lower':lower, 'upper':upper, 'categories':categories, 'rows':row_count} order by bin
+        ) over (partition by bins.feature) as varchar
+    )
+{% endmacro %}
+
+{% macro postgres__drift_bins_text() %}
+    cast(
+        json_agg(json_build_array(bin_type, lower, upper, categories, row_count)) over (
+            partition by bins.feature order by bin rows between unbounded preceding and unbounded following
+        ) as text
+    )
 {% endmacro %}

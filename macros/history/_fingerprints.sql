@@ -25,9 +25,10 @@
     {% set texts = [] %}
 
     {% for column in columns %}
+        {% set name = feature_warehouse._quoted(column) %}
         {% set is_instant = feature_warehouse._key_kind(view.columns[column]) == "an instant" %}
-        {% set text = (
-            "cast(" ~ feature_warehouse._quoted(column) ~ (" at time zone 'UTC'" if is_instant else "") ~ " as " ~ dbt.type_string() ~ ")"
+        {% set text = adapter.dispatch("value_text", "feature_warehouse")(
+            feature_warehouse._utc_clock(name) if is_instant else name
         ) %}
         {% do texts.append(
             "coalesce(" ~ dbt.concat(["cast(length(" ~ text ~ ") as " ~ dbt.type_string() ~ ")", "':'", text]) ~ ", 'null')"
@@ -38,7 +39,23 @@
 
 {% endmacro %}
 
+{% macro default__value_text(value) %} {{ return("cast(" ~ value ~ " as " ~ dbt.type_string() ~ ")") }} {% endmacro %}
+
+{# A cast would follow the session's DateStyle; JSON has one way to write a date. #}
+{% macro postgres__value_text(value) %} {{ return("cast(to_json(" ~ value ~ ") as text)") }} {% endmacro %}
+
 {% macro duckdb__sum_of_hashes(text) %} cast(sum(md5_number_lower({{ text }})) as varchar) {% endmacro %}
+
+{# 120 bits of MD5 in two sums. A record names the engine that made it: texts of values are its own. #}
+{% macro postgres__sum_of_hashes(text) %}
+    concat(
+        'postgres:',
+        {% for first in [1, 16] %}
+            sum(cast(cast(concat('x', substr(md5({{ text }}), {{ first }}, 15)) as bit(60)) as bigint))
+            {% if not loop.last %}, ',', {% endif %}
+        {% endfor %}
+    )
+{% endmacro %}
 
 {# Sorted, and hashed as one text. #}
 {% macro default__sum_of_hashes(text) %}

@@ -103,7 +103,7 @@
         ~ "'"
         ~ (" of type " ~ data_type if data_type else "")
         ~ ", which has no zone, so it names no instant. Convert it in the spine: "
-        ~ spine_timestamp
-        ~ " at time zone 'UTC' (or the zone its clock stood in)."
+        ~ feature_warehouse._as_instant(spine_timestamp)
+        ~ " (or the zone its clock stood in)."
     ) }}
 {% endmacro %}

@@ -47,8 +47,8 @@
             ~ "` of type "
             ~ columns[column]
             ~ ", which has no zone. Declare it timestamptz and convert it in the model: "
-            ~ column
-            ~ " at time zone 'UTC' (or the zone its clock stood in)."
+            ~ feature_warehouse._as_instant(column)
+            ~ " (or the zone its clock stood in)."
         ) %}
     {% endfor %}
 

@@ -21,7 +21,7 @@
         since as (select {{ changed_since }} as __since),
         changed as (
             select distinct {{ keys | join(", ") }}
-            from {{ events }}
+            from {{ feature_warehouse._aliased(events, "given") }}
             cross join since
             where {{ usable }} and (__since is null or {{ known }} >= __since)
         ),
@@ -34,7 +34,7 @@
             {{ known }} as __known_at,
             greatest({{ event }}, {{ known }}) as __counts_from
             {% for name, expression in plan["values"].items() %}, {{ expression }} as {{ name }} {% endfor %}
-        from {{ events }}
+        from {{ feature_warehouse._aliased(events, "given") }}
         {% if changed_since is not none %}
             inner join changed using ({{ keys | join(", ") }}) cross join since
         {% endif %}
@@ -56,7 +56,7 @@
         "rolling_features: the column "
         ~ column
         ~ " has no zone, so it names no instant. Convert it in a model before this one: "
-        ~ column
-        ~ " at time zone 'UTC' (or the zone its clock stood in)."
+        ~ feature_warehouse._as_instant(column)
+        ~ " (or the zone its clock stood in)."
     ) }}
 {% endmacro %}

@@ -16,7 +16,8 @@ from tests.support import cli_reference
 from tests.support.pages import Page
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), ROOT / "seeds" / "README.md", *(ROOT / "docs").rglob("*.md")])
+OF_FOLDERS = [ROOT / folder / "README.md" for folder in ("integration_tests", "seeds")]
+PAGES = sorted([*ROOT.glob("*.md"), *OF_FOLDERS, *(ROOT / "docs").rglob("*.md")])
 
 
 def path_of(page: Path) -> str:

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
 import pytest
@@ -20,6 +21,9 @@ from feature_warehouse.cli.main import main
 from feature_warehouse.project.declarations import read_declarations
 from tests.support.pages import Page
 from tests.support.projects import Project
+
+if TYPE_CHECKING:
+    from tests.support.postgres import Database
 
 # --- docs/guides/point-in-time.md -------------------------------------------------------------------------------------
 
@@ -191,6 +195,23 @@ def test_the_guides_training_set_is_as_shown(shop: Project) -> None:
         for row in found
     ]
     assert [row[:5] for row in rows] == shown
+
+
+def test_the_guides_project_gives_the_same_training_set_on_postgres(
+    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the page's own profile, but for where the server is."""
+    profile = FEATURE_VIEW.block("postgres").replace("5432", str(database.port)).replace("builder", database.user)
+    files = FEATURE_VIEW.files() | {"profiles.yml": profile.replace("dbname: shop", f"dbname: {database.name}")}
+    monkeypatch.setenv("DBT_ENV_SECRET_PASSWORD", database.password)
+    Project(tmp_path, files).dbt("build")
+    _, rows = FEATURE_VIEW.table("training")
+    found = database.execute(
+        """select visit_id, to_char(visited_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI'), has_ordered, last_order_eur,
+            last_order_items from main.next_order_training order by visit_id"""
+    )
+    shown = [["null" if value is None else str(value).lower() for value in row] for row in found]
+    assert [[cell.lower() for cell in row[:5]] for row in rows] == shown
 
 
 def test_a_version_has_the_ttl_that_the_guide_gives_it_and_the_models_other_settings(tmp_path: Path) -> None:

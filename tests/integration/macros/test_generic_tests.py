@@ -6,20 +6,20 @@ from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
-import duckdb
 import pytest
 
+from tests.support.engines import NAMES, asked, database_of
 from tests.support.projects import Project
 
 # 20 rows that live, of which 19 have a `mostly`; and one that says that its entity has gone
 HISTORY = """
 select
-    i as customer,
+    cast(i as bigint) as customer,
     timestamptz '2026-01-01 00:00:00+00' as event_at,
-    i as always,
-    if(i = 7, null, i) as mostly,
+    cast(i as bigint) as always,
+    cast(nullif(i, 7) as bigint) as mostly,
     false as gone
-from range(20) as t(i)
+from generate_series(0, 19) as t(i)
 union all
 select 20, timestamptz '2026-01-02 00:00:00+00', null, null, true
 """
@@ -120,7 +120,7 @@ JUDGED: dict[Case, list[tuple[Any, ...]]] = {
     ("labels", "label_maturity", "spine_timestamp: asked_at, minimum_age: 6 days", ""): [],
     ("labels", "label_maturity", "spine_timestamp: asked_at, minimum_age: 8 days", "customer <> 1"): [(2,)],
     # a project may give every test a `where`: those without arguments find their model too
-    ("labels", "zoned_timestamps", "", "customer <> 1"): [("naive", "TIMESTAMP")],
+    ("labels", "zoned_timestamps", "", "customer <> 1"): [("naive", "TIMESTAMP", "naive at time zone 'UTC'")],
     ("history", "unique_history", "", "customer <> 1"): [],
     ("by_default", "feature_freshness", "", ""): [],
     ("by_default", "feature_freshness", "", "customer <> 1"): [(*beyond(hours=36), 86400)],
@@ -166,14 +166,14 @@ def declared(model: str) -> str:
     )
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+@pytest.fixture(scope="module", params=NAMES)
+def project(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Project:
     made = Project(
         tmp_path_factory.mktemp("shop"),
         {
             "models/history_v1.sql": HISTORY,
             "models/history.yml": HISTORY_YAML.format(name="history") + declared("history"),
-            "models/nothing_v1.sql": f"select * from ({HISTORY}) where false",
+            "models/nothing_v1.sql": f"select * from ({HISTORY}) as history where false",
             "models/nothing.yml": HISTORY_YAML.format(name="nothing") + declared("nothing"),
             "models/labels.sql": LABELS,
             "models/labels.yml": "models:\n  - name: labels\n    data_tests:" + declared("labels"),
@@ -184,6 +184,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
             },
         },
         more=f"vars: {{feature_warehouse_now: '{NOW}'}}",
+        server=database_of(request, request.param),
     )
     made.dbt("compile", "--select", *(f"case_{number}" for number in range(len(JUDGED))))  # nothing is built yet
     made.dbt("run")
@@ -195,10 +196,9 @@ def outcomes(project: Project) -> dict[str, Any]:
     """test -> (what dbt said, the rows that it kept)."""
     found: dict[str, Any] = {}
     results = project.try_dbt("test", "--store-failures").result.results
-    with duckdb.connect(str(project.database), read_only=True) as connection:
-        connection.execute("set TimeZone = 'UTC'")
+    with asked(project) as engine:
         for run in results:
-            rows = connection.execute(f"from {run.node.relation_name}").fetchall() if run.status != "error" else []
+            rows = engine.rows(f"select * from {run.node.relation_name}") if run.status != "error" else []
             found[run.node.name] = (
                 run.message or "",
                 [tuple(_plain(value) for value in row) for row in rows],
@@ -207,9 +207,11 @@ def outcomes(project: Project) -> dict[str, Any]:
 
 
 def _plain(value: object) -> object:
-    """What compares well: floats for decimals, texts for instants."""
+    """What compares well: floats for decimals, texts for instants, DuckDB's name of a type."""
     if isinstance(value, datetime):
         return value.astimezone(timezone.utc).isoformat()
+    if value == "timestamp without time zone":
+        return "TIMESTAMP"
     return float(value) if isinstance(value, Decimal) else value
 
 

@@ -44,6 +44,8 @@ VIEW = """
 #: What PostgreSQL's form of the join looks rows up in.
 INDEXES = {"duckdb": "[]", "postgres": "[{columns: [k, region, event_at, known_at]}]"}
 
+INDEXED = "select indexname from pg_indexes where schemaname = 'main' and tablename = 'visits_v1'"
+
 #: An instant for which another one is put into compiled SQL.
 LATER = "2026-01-01T00:00:00.123456Z"
 
@@ -290,3 +292,12 @@ def test_latest_values_are_what_the_join_gives_now(engine: Engine, history: list
             query = f"select k, region, amount, price::varchar, recent, score from {relation}"
             found = [tuple(map(shown, row)) for row in engine.rows(query)]
             assert sorted(found, key=repr) == sorted(expected, key=repr), view
+
+
+def test_postgres_looks_up_rows_where_every_history_has_an_index(engine: Engine) -> None:
+    if engine.name == "postgres":
+        assert engine.project.compiled("own_True").count("lateral") == len(VIEWS)
+        engine.execute("drop index " + ", ".join(f'"{name}"' for (name,) in engine.rows(INDEXED)))
+        engine.project.dbt("compile", "--select", "own_True", "--target-path", "unindexed")
+        (compiled,) = (engine.project.folder / "unindexed" / "compiled").rglob("own_True.sql")
+        assert "__spine_row" in compiled.read_text()

@@ -1,0 +1,1 @@
+{{ feature_warehouse.history_fingerprints(ref("accounts", v=1)) }}

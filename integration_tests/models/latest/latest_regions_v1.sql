@@ -1,0 +1,1 @@
+{{ feature_warehouse.latest_values(ref("regions", v=1)) }}

@@ -1,0 +1,21 @@
+{{ feature_warehouse.rolling_features(
+    events=ref("orders"),
+    join_keys=["customer", "region"],
+    event_timestamp="ordered_at",
+    available_at="loaded_at",
+    features=[
+        {"name": "orders_3d", "aggregate": "count", "window": "3 days"},
+        {"name": "amounts_3d", "aggregate": "count", "column": "amount", "window": "3 days"},
+        {"name": "amount_3d", "aggregate": "sum", "column": "amount", "window": "3 days"},
+        {"name": "price_7d", "aggregate": "sum", "column": "price", "window": "7 days"},
+        {"name": "weight_7d", "aggregate": "sum", "column": "weight", "window": "7 days"},
+        {"name": "weight_avg_3d", "aggregate": "avg", "column": "weight", "window": "3 days"},
+        {"name": "weight_stddev_7d", "aggregate": "stddev", "column": "weight", "window": "7 days", "data_type": "decimal(18, 9)"},
+        {"name": "least_7d", "aggregate": "min", "column": "price", "window": "7 days"},
+        {"name": "largest_7d", "aggregate": "max", "column": "amount", "window": "7 days"},
+        {"name": "channels_7d", "aggregate": "count_distinct", "column": "channel", "window": "7 days"},
+        {"name": "web_rate_7d", "aggregate": "rate", "condition": "channel = 'web'", "window": "7 days"},
+        {"name": "last_channel_3d", "aggregate": "last", "column": "channel", "window": "3 days"},
+        {"name": "last_amounts_7d", "aggregate": "last_n", "column": "amount", "n": 2, "window": "7 days"},
+    ],
+) }}
