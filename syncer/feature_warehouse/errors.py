@@ -18,6 +18,7 @@ module; the edges wrap what third-party libraries raise. One class per thing a c
     +-- StoreError             Redis cannot be used
     |   +-- StoreUnavailableError  no answer at all
     |   |   +-- StoreNotReadyError     Redis is there, and will answer: it loads its data, or fails over
+    |   +-- OvertakenError         another run wrote a view since this one looked
     |   +-- FencedError            another run took over in the middle of this one
     |   +-- StoreRefusedError      Redis answered with an error: password, rights, memory
     |   +-- StaleError             a view was not synced in time, and the client was told to refuse such
@@ -114,6 +115,10 @@ class StoreUnavailableError(StoreError):
 
 class StoreNotReadyError(StoreUnavailableError):
     """Redis is there, and will answer in a moment: it is loading its data, or failing over."""
+
+
+class OvertakenError(StoreError):
+    """Another run wrote a view after this one had looked at it, and before it could write itself."""
 
 
 class FencedError(StoreError):

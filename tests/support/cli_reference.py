@@ -77,13 +77,16 @@ With `--json` a result is one JSON object on one line:
 | `lineage` | `steps`, each with `id`, `kind` and what is known of it; `edges`, each with `from`, `to` |
 | `log` | `namespace`; `entries`, each with `id` and the members of an [entry](../wire-format.md#audit-trail); \
 `skipped`, sentences |
-| `plan` | `namespace`, `as_of`, `compact_limit`; `views`, what the table shows of each; `cost`, as for `status` |
+| `plan` | `namespace`, `as_of`, `compact_limit`; `views`, what the table shows of each, with `held`, why it would be, \
+and `guards`; `cost`, as for `status` |
 | `redis` | `url`, `directory`; once it answers |
 | `register` | `changes`, in words; `retrain`, services; `views` and `services`, the ids that are served |
+| `release` | `namespace`, `view`; `released`, the hold that it was: `since`, `why`, `by`, `as_of` |
 | `report` | `path`, `bytes`; `views` and `features`, their numbers |
+| `rollback` | `namespace`, `as_of`, `was_as_of`; `unproven`, what may not come back whole; `view`, as one of `sync` |
 | `status` | `namespace`, `as_of`, `clock_stands`, `healthy`, `offline_unknown`, `online_unknown`, `retired`; \
 `views`, each with `state`, `reasons` and what they rest on; `cost`: bytes and USD in all, by view and by feature |
-| `sync` | `namespace`, `as_of`, `seconds`; `views`, each with {synced}; with `--every` one a cycle, and \
+| `sync` | `namespace`, `as_of`, `seconds`; `held`, ids; `views`, each with {synced}; with `--every` one a cycle, and \
 of one that fails `at`, `error`, `hint` |
 | `training-set` | `rows`, `path`, `manifest`; with `--rebuild`: `same`, `differences`, `changes`, `manifest` |
 | `verify` | `namespace`, `differences`; `views`, each with {verified}; `repaired`, as `views` of `sync` |

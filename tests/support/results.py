@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -20,6 +21,17 @@ def assert_refused(result: Result, message: str, hint: str) -> None:
     error, advice = lines
     assert error.startswith("Error: ")
     assert message in error
+    assert advice.startswith("Hint: ")
+    assert hint in advice
+
+
+def assert_held(result: Result, view: str, message: str, hint: str) -> None:
+    """Exit code 1, the table, and why that one view is held."""
+    assert result.exit_code == 1, result.output
+    assert f"{view} (held)" in result.stdout
+    lines = result.stderr.splitlines()
+    ((why, advice),) = (pair for pair in itertools.pairwise(lines) if pair[0].startswith(f"Held: {view}: "))
+    assert message in why
     assert advice.startswith("Hint: ")
     assert hint in advice
 

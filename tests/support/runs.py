@@ -11,18 +11,22 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
 
+from feature_warehouse.care.rollback import release, rollback
 from feature_warehouse.errors import StoreError
 from feature_warehouse.mirror import lease, state, sync
+from feature_warehouse.mirror.namespace import read_markers
 from feature_warehouse.mirror.preparation import Instant, Wanted
 from feature_warehouse.mirror.sync import ViewSynced
 from feature_warehouse.mirror.terms import Terms
@@ -31,13 +35,18 @@ from feature_warehouse.project.declarations import read_declarations
 from feature_warehouse.project.manifest import load_manifest
 from feature_warehouse.project.profile import Output
 from feature_warehouse.registry.document import load_registry
+from feature_warehouse.registry.guards import Guards
 from feature_warehouse.store.layout import PLACES
 from feature_warehouse.store.session import Session
 from feature_warehouse.store.store import Store
+from feature_warehouse.warehouse.latest import spool_latest
 from feature_warehouse.warehouse.spool import SpoolWriter
+from feature_warehouse.wire.encode import Encoder
 from feature_warehouse.wire.keyspace import witness_key
 
 AS_OF = datetime(2026, 1, 10, tzinfo=timezone.utc)
+#: To which a view is rolled back: other orders were the newest then.
+EARLIER = datetime(2026, 1, 3, tzinfo=timezone.utc)
 NAMESPACE = "shop_dev"
 
 #: Every 7th visitor leaves and others come with each number; a few hundred rows, in transactions of 16.
@@ -55,6 +64,7 @@ class Runs:
     def __init__(self, folder: Path, url: str, timeout: float = 10.0) -> None:
         self.folder, self.url, self.timeout = folder, url, timeout
         self.declared = read_declarations(load_manifest(folder / "target/manifest.json")).views
+        self.stock: dict[bytes, bytes] = {}  # while it is held
         self.registry = load_registry(folder / "registry/registry.json", "shop")
 
     def wanted(self, *, remember: bool = True, **changed: Any) -> Wanted:
@@ -74,11 +84,11 @@ class Runs:
                 connection.execute(statement.format(n=number))
 
     def sync(self, url: str | None = None, *, remember: bool = True, **options: Any) -> list[ViewSynced]:
-        named = {"allow_eviction", "allow_older", "deadline", "full", "wait_replicas"}
-        own = {name: options.pop(name) for name in {*options} & named}
-        terms = Terms(allow_shrink=1.0, **own)
+        named = {"allow_eviction", "allow_guarded", "allow_older", "allow_shrink", "deadline", "full", "wait_replicas"}
+        own = {"allow_shrink": 1.0} | {name: options.pop(name) for name in {*options} & named}
+        terms = Terms(**own)
         with closing(Store(url or self.url, self.timeout)) as store:
-            chosen = {name: options.pop(name) for name in {*options} & {"instant"}}
+            chosen = {name: options.pop(name) for name in {*options} & {"drift_profiles", "instant"}}
             return list(sync.sync(self.wanted(remember=remember, **chosen), store, terms=terms, **options))
 
     def verify(self, store: Store) -> list[ViewVerified]:
@@ -101,6 +111,71 @@ class Runs:
             items = connection.execute("select warehouse || '|' || sku from latest_stock_v1").fetchall()
             entities |= {f"{NAMESPACE}:item:{key}" for (key,) in items}
         assert keys == entities | own, keys ^ entities ^ own
+
+    def assert_exact_but(self, rolled_back: Mapping[str, datetime]) -> None:
+        """Redis is the warehouse, some views of it as of other instants: by verify, and by the rows themselves."""
+        with closing(Store(self.url)) as store:
+            assert not [view for view in self.verify(store) if view.differences]
+            with self.wanted().open_source() as source, TemporaryDirectory() as folder:
+                for view in self.registry.views.values():
+                    as_of = rolled_back.get(view.name, AS_OF)
+                    latest = spool_latest(source, self.declared[view.id], Encoder(NAMESPACE, view), as_of, Path(folder))
+                    wanted = {
+                        key: message
+                        for batch in latest.spool.batches()
+                        for key, message in zip(*(column.to_pylist() for column in batch.columns), strict=True)
+                    }
+                    assert self._online(store, view.entity.name, latest.field) == wanted, view.id
+
+    def roll_back(self) -> None:
+        """The orders, to what they were earlier."""
+        with closing(Store(self.url)) as store:
+            wanted = self.wanted(select=frozenset({"orders.v1"}))
+            rollback(wanted, store, as_of=EARLIER, reason="a test", terms=Terms())
+
+    def hold(self) -> None:
+        """Rolls the orders back, and has a guard of the stock refuse what comes: it stays as it is now."""
+        self.sync()
+        self.roll_back()
+        with closing(Store(self.url)) as store:
+            self.stock = self._online(store, "item", "stock:1")
+        guards = {"in_stock": Guards(max_changed_share=0)}
+        self.declared = {**self.declared, "stock.v1": replace(self.declared["stock.v1"], guards=guards)}
+
+    def assert_held(self) -> None:
+        """Both are as they were, and are known to be held; the visits are the warehouse."""
+        with closing(Store(self.url)) as store:
+            markers = read_markers(store, NAMESPACE)
+            orders, stock = markers["orders:1"], markers["stock:1"]
+            assert orders.kept, orders
+            assert (orders.as_of, orders.state) == (EARLIER, "done"), orders
+            assert stock.held, stock
+            assert (stock.kept, stock.state) == (None, "done"), stock
+            assert self._online(store, "item", "stock:1") == self.stock
+            found = {view.view: view for view in self.verify(store)}
+            assert not found["orders.v1"].differences, found
+            assert not found["visits.v1"].differences, found
+
+    def let_go(self) -> None:
+        with closing(Store(self.url)) as store:
+            release(store, namespace=NAMESPACE, project="shop", target="dev", view="orders.v1")
+        self.declared = {**self.declared, "stock.v1": replace(self.declared["stock.v1"], guards={})}
+
+    def _online(self, store: Store, entity: str, field: str) -> dict[bytes, bytes]:
+        found = store.scan(f"{NAMESPACE}:{entity}:", field)
+        return {key: value for some in found for key, value in zip(*some, strict=True) if value is not None}
+
+    def retire(self, view: str) -> None:
+        """Takes a view and the services that read it out of the registry."""
+        registry = self.registry
+        gone = {id_ for id_, each in registry.services.items() if view in {read.view for read in each.views}}
+        self.registry = replace(
+            registry,
+            views={id_: each for id_, each in registry.views.items() if id_ != view},
+            services={id_: each for id_, each in registry.services.items() if id_ not in gone},
+            retired_views=registry.retired_views | {view},
+            retired_services=registry.retired_services | gone,
+        )
 
     def sync_at_once(self, runs: int) -> None:
         """Several runs at once: some may be refused, one is done; an error of any other kind is the caller's."""
@@ -238,7 +313,10 @@ def count_seams(runs: Runs) -> tuple[int, int]:
 
 
 def killed_anywhere(runs: Runs, points: int) -> None:
-    """Kills runs at ``points`` seams, spread over a whole run; the next one must mend it."""
+    """Kills runs at ``points`` seams, spread over a whole run; the next one must mend it.
+
+    Every other stretch of four, the orders are rolled back and the stock is held by a guard: each stays as it is.
+    """
     runs.change(1)
     runs.sync()
     runs.change(2)
@@ -246,9 +324,15 @@ def killed_anywhere(runs: Runs, points: int) -> None:
     chosen = sorted(random.Random(7).sample(range(1, seams + 1), min(points, seams)))
     died = 0
     for number, at in enumerate(chosen):
+        if number % 8 == 4:
+            runs.hold()
         runs.change(3 + number)
         died += ended(forked(partial(interrupted, runs, at, signal.SIGKILL))) == -signal.SIGKILL
         if number % 4 == 3:  # else the next run that is killed begins with what this one left
+            runs.sync()
+            runs.assert_exact() if number % 8 == 3 else runs.assert_held()
+        if number % 8 == 7:
+            runs.let_go()
             runs.sync()
             runs.assert_exact()
     say(f"killed {died} of {len(chosen)} runs at {seams} seams")

@@ -19,6 +19,7 @@ PACKAGE = Path(__file__).parents[2] / "syncer" / "feature_warehouse"
 #: A wing imports only from wings below its own. A new wing takes its place here first.
 LADDER = (
     "cli",
+    "care",
     "monitoring",
     "training",
     "gate",

@@ -11,8 +11,8 @@ import re
 from pathlib import Path
 
 from feature_warehouse.errors import SyncerError
-from feature_warehouse.gate.git import git
 from feature_warehouse.gate.proposal import Proposal
+from feature_warehouse.project.git import git
 
 _FILE = re.compile(r"(\S+\.(?:sql|ya?ml)): ")
 _VIEW = re.compile(r"(\w+\.v\d+): (\w+)?")

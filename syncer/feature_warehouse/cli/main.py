@@ -13,6 +13,7 @@ import click
 
 from feature_warehouse.cli import (
     audit,
+    care,
     diff,
     drift,
     get,
@@ -79,6 +80,8 @@ for command in (
     drift.drift_command,
     report.report_command,
     log.log,
+    care.rollback_command,
+    care.release_command,
     mirror.drop_command,
     get.get,
     training.training_set,

@@ -26,6 +26,7 @@ _OF_SYNCS: tuple[tuple[str, str, Callable[[ViewSynced], float | None]], ...] = (
     ("written_rows", "Entities whose values the last sync sent.", lambda view: view.written),
     ("removed_rows", "Entities that the last sync removed.", lambda view: view.removed),
     ("sent_bytes", "Bytes that the last sync sent, protocol included.", lambda view: view.bytes),
+    ("held", "1 when the view is held, 0 when it is not.", lambda view: float(view.held is not None)),
     ("duration_seconds", "Seconds that the last sync took to send.", lambda view: view.seconds),
     (
         "newest_available_timestamp_seconds",
@@ -36,7 +37,13 @@ _OF_SYNCS: tuple[tuple[str, str, Callable[[ViewSynced], float | None]], ...] = (
 
 #: The same of a status. Instants, not ages: an age would stand still where nobody asks for the status any more.
 _OF_STATUS: tuple[tuple[str, str, Callable[[Freshness], float | None]], ...] = (
-    ("stale", "1 when the view is stale, 0 when it is not.", lambda view: float(view.state == "stale")),
+    ("stale", "1 when the view is stale, 0 when it is not.", lambda view: float(bool(view.reasons))),
+    ("held", "1 when the view is held, 0 when it is not.", lambda view: float(view.held is not None)),
+    (
+        "held_since_timestamp_seconds",
+        "Since when the view is held.",
+        lambda view: _epoch(view.held.since) if view.held else None,
+    ),
     (
         "expected_every_seconds",
         "How often the view is expected to be renewed; it is stale beyond 1.5 times that.",
@@ -65,10 +72,10 @@ _OF_COSTS: tuple[tuple[str, str, Callable[[ViewCost], float | None]], ...] = (
 
 
 def sync_metrics(namespace: str, as_of: datetime, views: Iterable[ViewSynced], ended: float) -> str:
-    """The text after a sync that succeeded; ``ended``: seconds since the epoch."""
+    """The text after a sync that published or held each view; ``ended``: seconds since the epoch."""
     of_run = (
         ("as_of_timestamp_seconds", "The instant that is online.", as_of.timestamp()),
-        ("last_success_timestamp_seconds", "When the last sync that succeeded ended.", ended),
+        ("last_success_timestamp_seconds", "When the last sync ended that published or held each view.", ended),
     )
     return _text(namespace, [*_of_views(_OF_SYNCS, {view.view: view for view in views}), *_of_namespace(of_run)])
 

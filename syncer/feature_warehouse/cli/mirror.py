@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from dataclasses import fields
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,13 +16,14 @@ from feature_warehouse.cli.options import (
     project_options,
     url_option,
 )
-from feature_warehouse.cli.output import counted, print_json, print_table
+from feature_warehouse.cli.output import counted, hold_json, print_json, print_table, say_error, say_held, synced_json
 from feature_warehouse.cli.process import logged, open_store, told_to_stop
 from feature_warehouse.mirror.terms import Terms
 from feature_warehouse.project.project import ProjectOptions, load_project
 
 if TYPE_CHECKING:
     from feature_warehouse.mirror.sync import ViewSynced
+    from feature_warehouse.mirror.verify import ViewVerified
 
 
 @click.command("verify")
@@ -54,7 +55,7 @@ def verify_command(
     wanted = prepare(project, namespace=namespace, as_of=as_of, selection=select)
     store = open_store(url)
     found = list(verify(wanted, store))
-    differences = sum(view.differences for view in found)
+    differences, equal = sum(view.differences for view in found), all(view.equal for view in found)
     repaired: list[ViewSynced] = []
     if repair and differences:
         with told_to_stop() as stopped, logged():
@@ -63,13 +64,13 @@ def verify_command(
                 repaired, as_of=wanted.instant.as_of, why=f"verify found {counted(differences, 'difference')}"
             )
     if as_json:
-        views = [asdict(view) for view in found]
+        views = [_verified_json(view) for view in found]
         print_json(
             {
                 "namespace": wanted.namespace,
                 "differences": differences,
                 "views": views,
-                "repaired": [asdict(view) for view in repaired],
+                "repaired": [synced_json(view) for view in repaired],
             }
         )
     else:
@@ -80,14 +81,26 @@ def verify_command(
         for view in found:
             for example in view.examples:
                 click.echo(f"{view.view}: {example}")
+            if view.held:
+                click.echo(f"{view.view}: {view.held}")
+            if view.unknown:
+                say_error(view.unknown)
         rows = sum(view.rows for view in found)
         click.echo(f"{counted(rows, 'row')} compared, {counted(differences, 'difference')}.")
         if repaired:
             written, removed = sum(view.written for view in repaired), sum(view.removed for view in repaired)
             click.echo(f"Mended: {written:,} written, {removed:,} removed.")
+            for each in repaired:
+                say_held(each.view, each.reasons)
     if differences and not repair and not as_json:
         click.echo("Hint: run `syncer verify --repair`, or `syncer sync` where the warehouse has changed.", err=True)
-    sys.exit(1 if differences and not repair else 0)
+    mended = repair and differences and all(view.published for view in repaired) and not any(v.unknown for v in found)
+    sys.exit(0 if equal or mended else 1)
+
+
+def _verified_json(view: ViewVerified) -> dict[str, Any]:
+    found = {field.name: getattr(view, field.name) for field in fields(view)}
+    return {**found, "held": hold_json(view.held), "unknown": view.unknown and view.unknown.message}
 
 
 @click.command("drop")

@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from feature_warehouse.errors import SyncerError
+
+if TYPE_CHECKING:
+    from feature_warehouse.mirror.sync import ViewSynced
+    from feature_warehouse.wire.marker import Hold
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -47,6 +53,25 @@ def say_error(error: SyncerError, kind: str = "Error") -> None:
     click.echo(f"{kind}: {error.message}", err=True)
     if error.hint:
         click.echo(f"Hint: {error.hint}", err=True)
+
+
+def say_held(view: str, reasons: Iterable[SyncerError]) -> None:
+    """Why a view is not published, and what to do."""
+    for reason in reasons:
+        click.echo(f"Held: {view}: {reason.message}", err=True)
+        if reason.hint:
+            click.echo(f"Hint: {reason.hint}", err=True)
+
+
+def hold_json(held: Hold | None) -> dict[str, Any] | None:
+    return None if held is None else {field.name: getattr(held, field.name) for field in fields(held)}
+
+
+def synced_json(view: ViewSynced) -> dict[str, Any]:
+    """What a run did to a view, and why not, where it is held."""
+    found = {field.name: getattr(view, field.name) for field in fields(view)}
+    reasons = [{"message": reason.message, "hint": reason.hint} for reason in view.reasons]
+    return {**found, "held": hold_json(view.held), "reasons": reasons}
 
 
 def file_error(error: OSError) -> SyncerError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from datetime import datetime
 
@@ -9,7 +10,7 @@ import click
 
 from feature_warehouse.cli.costs import costs_json, print_costs
 from feature_warehouse.cli.options import json_option, mirror_options, price_option, terms_options
-from feature_warehouse.cli.output import counted, print_json, print_table
+from feature_warehouse.cli.output import counted, print_json, print_table, say_held
 from feature_warehouse.cli.process import logged, open_store
 from feature_warehouse.mirror.terms import Terms
 from feature_warehouse.project.project import ProjectOptions
@@ -33,6 +34,8 @@ def plan_command(
 ) -> None:
     """Say what `syncer sync` would do now. Rows, bytes, seconds and memory per feature view; nothing is written.
 
+    Exit code 1 when a view would be held.
+
     \b
     Example:
       syncer plan --select carrier_delays
@@ -48,6 +51,7 @@ def plan_command(
     with logged():
         found = plan(wanted, store, terms=terms)
     limit = compact_limit(store)
+    held = [each for each in found if each.reasons]
     estimates = [estimate(each, terms, limit) for each in found]
     whole = costs(wanted.registry, planned_sizes(found), server_memory(store))
     if as_json:
@@ -60,12 +64,13 @@ def plan_command(
                 "cost": costs_json(whole, price_per_gb),
             }
         )
-        return
+        sys.exit(1 if held else 0)
     print_table(
         ("feature view", "rows", "new", "changed", "removed", "bytes", "seconds", "memory"),
         [
             (
-                f"{each.view}{' (retired)' * each.retired}",
+                each.view
+                + (" (held)" if each.held else " (rolled back)" if each.rolled_back else " (retired)" * each.retired),
                 *(f"{count:,}" for count in (each.rows, each.new, each.changed, each.removed, each.bytes)),
                 f"{each.seconds:.1f}",
                 f"{each.memory:+,}",
@@ -73,6 +78,9 @@ def plan_command(
             for each in estimates
         ],
     )
+    for each in estimates:
+        for verdict in each.guards:
+            click.echo(f"{each.view}: {verdict}")
     changes = sum(each.changes for each in estimates)
     click.echo(f"{counted(changes, 'change')} to {wanted.namespace} on {store.address}; nothing was written.")
     click.echo()
@@ -81,3 +89,6 @@ def plan_command(
         click.echo("Whether Redis keeps these messages compact is unknown: it does not say (CONFIG).")
     if warning := cost_of_length({each.view: (each.rows, each.longest) for each in found}, limit):
         click.echo(f"Warning: {warning}.", err=True)
+    for view in held:
+        say_held(view.view, view.reasons)
+    sys.exit(1 if held else 0)

@@ -20,7 +20,7 @@ from feature_warehouse.cli.options import (
     project_options,
     url_option,
 )
-from feature_warehouse.cli.output import print_json, print_table, say_error, utc
+from feature_warehouse.cli.output import hold_json, print_json, print_table, say_error, utc
 from feature_warehouse.cli.process import open_store
 from feature_warehouse.errors import SyncerError
 from feature_warehouse.monitoring.freshness import age_text
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 @url_option
 @namespace_option
 @judged_as_of_option
-@click.option("--check", is_flag=True, help="Exit code 1 when anything is stale, or cannot be judged.")
+@click.option("--check", is_flag=True, help="Exit code 1 when anything is stale or held, or cannot be judged.")
 @metrics_option
 @price_option
 @json_option
@@ -101,6 +101,8 @@ def _age(age: timedelta | None, known: bool) -> str:
 
 def _say(found: Status, place: str) -> None:
     for view in found.views:
+        if view.held:
+            click.echo(f"{view.view.id}: {view.held}.")
         for reason in view.reasons:
             click.echo(f"{view.view.id}: {reason}.")
     for field in found.retired:
@@ -109,6 +111,8 @@ def _say(found: Status, place: str) -> None:
     verb = "is" if stale == 1 else "are"
     none = "is known to be" if found.offline_unknown or found.online_unknown else "is"
     words = f"{stale} of {len(found.views)} feature views {verb} stale" if stale else f"no feature view {none} stale"
+    if held := len(found.held):
+        words = f"{held} of {len(found.views)} feature views {'is' if held == 1 else 'are'} held, and {words}"
     clock = ", where the project's clock stands" if found.stands else ""
     click.echo(f"As of {utc(found.as_of)}{clock}, {words} ({place}).")
     for what, error in (("the warehouse", found.offline_unknown), ("Redis", found.online_unknown)):
@@ -135,6 +139,7 @@ def _view_json(view: Freshness) -> dict[str, Any]:
     return {
         "view": view.view.id,
         "state": view.state,
+        "held": hold_json(view.held),
         "reasons": view.reasons,
         "quiet": view.quiet,
         "tier": view.view.tier,
@@ -150,6 +155,8 @@ def _view_json(view: Freshness) -> dict[str, Any]:
             "age_seconds": _seconds(view.online_age),
             "synced_at": marker and marker.as_of,
             "sync_age_seconds": _seconds(view.sync_age),
+            "published_at": marker and marker.published_at,
+            "rolled_back": marker and marker.rolled_back,
             "rows": marker and marker.rows,
         },
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from threading import Event
@@ -19,7 +19,16 @@ from feature_warehouse.cli.options import (
     mirror_options,
     terms_options,
 )
-from feature_warehouse.cli.output import counted, file_error, print_json, print_table, say_error, utc
+from feature_warehouse.cli.output import (
+    counted,
+    file_error,
+    print_json,
+    print_table,
+    say_error,
+    say_held,
+    synced_json,
+    utc,
+)
 from feature_warehouse.cli.process import logged, open_store, told_to_stop
 from feature_warehouse.errors import SyncerError
 from feature_warehouse.mirror.terms import Terms
@@ -41,6 +50,11 @@ class Summary:
     as_of: datetime
     seconds: float
     views: list[ViewSynced]
+
+    @property
+    def unpublished(self) -> list[ViewSynced]:
+        """The views that are held; of one that was rolled back, only where its own instant could not be mirrored."""
+        return [view for view in self.views if not view.published]
 
 
 @click.command("sync")
@@ -73,7 +87,7 @@ def sync_command(
     metrics: Path | None,
     as_json: bool,
 ) -> None:
-    """Make Redis equal to the latest-value views. Sends only what differs; says what when it has.
+    """Make Redis equal to the latest-value views. Sends only what differs; exit code 1 when a view is held.
 
     \b
     Example:
@@ -122,8 +136,9 @@ def sync_command(
 
     with told_to_stop() as stopped, logged():
         if every is None:
-            _print_summary(cycle(), as_json)
-            return
+            summary = cycle()
+            _print_summary(summary, as_json)
+            sys.exit(1 if summary.unpublished else 0)
         prepared()  # a wrong command line or project ends the watch before it begins
         for result in watch(cycle, every, stopped):
             _print_cycle(result, as_json)
@@ -147,6 +162,7 @@ def _synced(wanted: Wanted, store: Store, terms: Terms, stopped: Event, trail: T
         raise
     seconds = time.monotonic() - started
     trail.synced(views, as_of=as_of, seconds=seconds)
+    trail.held(views)
     return Summary(namespace=wanted.namespace, address=store.address, as_of=as_of, seconds=seconds, views=views)
 
 
@@ -156,11 +172,36 @@ def _print_summary(done: Summary, as_json: bool) -> None:
         return
     print_table(
         ("feature view", "rows", "written", "removed", "bytes sent"),
-        [(v.view, f"{v.rows:,}", f"{v.written:,}", f"{v.removed:,}", f"{v.bytes:,}") for v in done.views],
+        [
+            (
+                f"{v.view}{' (held)' if v.reasons else ' (rolled back)' * bool(v.held)}",
+                *(f"{count:,}" for count in (v.rows, v.written, v.removed, v.bytes)),
+            )
+            for v in done.views
+        ],
     )
     rows = sum(view.rows for view in done.views)
     place = f"{done.namespace} on {done.address}"
-    click.echo(f"{counted(rows, 'row')} in {done.seconds:.2f} s: {place} is the warehouse as of {utc(done.as_of)}.")
+    others = [
+        f"{counted(len(views), 'view')} {'is' if len(views) == 1 else 'are'} {what}"
+        for views, what in (
+            (done.unpublished, "held"),
+            ([v for v in done.views if v.published and v.held], "rolled back"),
+        )
+        if views
+    ]
+    but = f"; {' and '.join(others)}" if others else ""
+    click.echo(
+        f"{counted(rows, 'row')} in {done.seconds:.2f} s: {place} is the warehouse as of {utc(done.as_of)}{but}."
+    )
+    _say_held(done)
+
+
+def _say_held(done: Summary) -> None:
+    for view in done.views:
+        say_held(view.view, view.reasons)
+        if view.held and not view.held.ends_by_itself:
+            click.echo(f"{view.view}: {view.held}", err=True)
 
 
 def _print_cycle(result: Summary | SyncerError, as_json: bool) -> None:
@@ -177,7 +218,9 @@ def _print_cycle(result: Summary | SyncerError, as_json: bool) -> None:
             sum(getattr(view, name) for view in result.views) for name in ("rows", "written", "removed")
         )
         done = f"{counted(rows, 'row')}, {written:,} written, {removed:,} removed in {result.seconds:.2f} s"
-        click.echo(f"{utc(result.as_of)}  {done}")
+        held = f", {counted(len(result.unpublished), 'view')} held" if result.unpublished else ""
+        click.echo(f"{utc(result.as_of)}  {done}{held}")
+        _say_held(result)
 
 
 def _json(done: Summary) -> dict[str, Any]:
@@ -185,5 +228,6 @@ def _json(done: Summary) -> dict[str, Any]:
         "namespace": done.namespace,
         "as_of": done.as_of.isoformat(),
         "seconds": round(done.seconds, 3),
-        "views": [asdict(view) for view in done.views],
+        "held": [view.view for view in done.unpublished],
+        "views": [synced_json(view) for view in done.views],
     }

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from feature_warehouse.gate.git import files_at, in_repository, merge_base
 from feature_warehouse.project.definition import Definition, from_text
+from feature_warehouse.project.git import files_at, in_repository, merge_base
 from feature_warehouse.registry.document import Registry, parse_registry
 
 FOLDER = "registry"

@@ -172,7 +172,7 @@ class ClusterWriter(Writer):
             text: bytes = self._main.session.call("HGET", markers, field) or b""
             marker = read_marker(field, text or None, markers)
             if (marker.token if marker else None) not in expected:
-                raise self._overtaken(field)
+                raise self.overtaken(field)
             # The lease that decides, and only while the marker is the one that was looked at.
             found = self._take(self._main, self._leases(self._main, field)[:1], own, field, text, markers)
         if found:
@@ -242,8 +242,16 @@ class ClusterWriter(Writer):
         self._set(self._main, field, [markers_key(self._namespace)], marker.to_bytes() if marker else None)
         list(self._answers())
         if release:
-            self._held.remove(field)
-            self._give_back(field)
+            self.release(field)
+
+    def annotate(self, field: str, marker: Marker) -> None:
+        """As on one primary: the signs of the run that wrote the rows stay, and those that are lost stay lost."""
+        self._set(self._main, field, [markers_key(self._namespace)], marker.to_bytes())
+        list(self._answers())
+
+    def release(self, field: str) -> None:
+        self._held.remove(field)
+        self._give_back(field)
 
     def _set(self, node: _Node, field: str, keys: list[str], value: bytes | None) -> None:
         """Puts ``value`` into a field of each of these keys, or removes that."""
@@ -274,3 +282,8 @@ class ClusterWriter(Writer):
         for node in sorted(self._nodes, key=lambda node: node is self._main):  # the one that decides comes last
             leases = self._leases(node, field)
             node.session.evaluate(_RELEASE, leases[:1], self.token, *leases)
+
+
+def writer_of(store: Store) -> type[Writer]:
+    """What writes to a store."""
+    return ClusterWriter if store.is_cluster else Writer

@@ -42,6 +42,7 @@ class Difference:
     writes: Spool  # new and changed entities with their messages
     removals: Spool  # entities to take away; no messages
     added: int  # of the writes: entities that were not online
+    repeated: bool = False  # a key may come twice in what is online
     examples: tuple[str, ...] = ()  # a few keys: 'missing shop_dev:customer:1'
 
     @property
@@ -115,7 +116,23 @@ class Comparison:
                 example("missing", rows.column(0).filter(is_new))
                 example("different", rows.column(0).filter(pc.invert(is_new)))
         named = tuple(_named(kind, key) for kind, keys in examples_of.items() for key in keys)
-        return Difference(writes=writes.spool, removals=removals.spool, added=added, examples=named)
+        repeated = online.rows > wanted.rows - added + removals.spool.rows
+        return Difference(writes=writes.spool, removals=removals.spool, added=added, repeated=repeated, examples=named)
+
+    def pairs(self, made: Difference, online: Spool) -> Iterator[tuple[list[bytes | None], list[bytes | None]]]:
+        """Of what a difference writes and removes, the messages wanted, and those online; None: there is none."""
+        once = "online"
+        if made.repeated:
+            once = "(select key, any_value(message) as message from online group by key) as online"
+        query = f"""
+            select made.message, online.message
+            from (select key, message from written union all select key, null from removed) as made
+            left join {once} using (key)
+        """
+        tables = {"written": made.writes, "removed": made.removals, "online": online}
+        batches = {name: (SCHEMA, spool.batches()) for name, spool in tables.items()}
+        for batch in self._query(query, **batches):
+            yield batch.column(0).to_pylist(), batch.column(1).to_pylist()
 
     def overlay(self, online: Spool, made: Difference, written: int, removed: int) -> Spool:
         """What is online when the first ``written`` writes and ``removed`` removals of a difference have been made."""

@@ -28,10 +28,13 @@ class Estimate:
     seconds: float
     memory: int
     read_back: str | None
+    rolled_back: bool = False  # so it is about the instant of the rollback
+    held: tuple[str, ...] = ()  # why nothing of this would be done
+    guards: tuple[str, ...] = ()  # what each guard of its features sees
 
     @property
     def changes(self) -> int:
-        return self.new + self.changed + self.removed
+        return 0 if self.held else self.new + self.changed + self.removed
 
 
 def estimate(planned: Planned, terms: Terms, compact_limit: int | None) -> Estimate:
@@ -45,7 +48,7 @@ def estimate(planned: Planned, terms: Terms, compact_limit: int | None) -> Estim
     gone = planned.online.bytes / max(1, planned.online.rows) + COMPACT_BYTES
     return Estimate(
         view=planned.view,
-        retired=planned.latest is None,
+        retired=planned.wish is None,
         rows=planned.rows,
         new=todo.added,
         changed=todo.changed,
@@ -54,6 +57,9 @@ def estimate(planned: Planned, terms: Terms, compact_limit: int | None) -> Estim
         seconds=round(max(changes / rate, todo.writes.bytes / _BYTES_PER_SECOND), 3),
         memory=round(todo.added * each - todo.removals.rows * gone),
         read_back=planned.read_back,
+        rolled_back=planned.wish is not None and planned.wish.kept is not None,
+        held=tuple(reason.message for reason in planned.reasons),
+        guards=tuple(map(str, planned.verdicts)),
     )
 
 

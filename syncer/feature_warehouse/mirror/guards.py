@@ -1,6 +1,7 @@
-"""Guards: what stops a sync before it writes, unless its terms allow it. Each names what it saw, and the option.
+"""Guards: what keeps a view from being published, unless the terms of the run allow it. Each names what it saw.
 
-Rows that cannot be served at all (two of one key, a NULL in a key) are refused where they are read, in `warehouse`.
+Rows that cannot be served at all (two of one key, a NULL in a key) are refused where they are read, in `warehouse`. One
+guard stops the whole run: a clock that goes back.
 """
 
 from __future__ import annotations
@@ -32,11 +33,12 @@ def check_clock(instant: Instant, markers: Mapping[str, Marker], terms: Terms) -
         )
 
 
-def check_shrink(view: str, removed: int, online: int, terms: Terms) -> None:
-    """Raises DataError when so many of the ``online`` entities of a view would go that something else is wrong."""
-    if removed > terms.allow_shrink * online:
-        raise DataError(
-            f"{view} would lose {removed:,} of its {online:,} entities ({removed / online:.0%}): "
-            f"more than {terms.allow_shrink:.0%} vanish at once",
-            f"if that is meant, give --allow-shrink {math.ceil(100 * removed / online) / 100:g}",
-        )
+def shrinks(view: str, removed: int, online: int, terms: Terms) -> DataError | None:
+    """What to say when so many of the ``online`` entities of a view would go that something else is wrong."""
+    if removed <= terms.allow_shrink * online:
+        return None
+    return DataError(
+        f"{view} would lose {removed:,} of its {online:,} entities ({removed / online:.0%}): "
+        f"more than {terms.allow_shrink:.0%} vanish at once",
+        f"if that is meant, give --allow-shrink {math.ceil(100 * removed / online) / 100:g}",
+    )

@@ -9,6 +9,7 @@ whole argument.
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import secrets
@@ -19,7 +20,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 
-from feature_warehouse.errors import StoppedError, StoreError
+from feature_warehouse.errors import OvertakenError, StoppedError, StoreError
 from feature_warehouse.registry.feature import view_id
 from feature_warehouse.registry.shape import ShapeError, parse
 from feature_warehouse.store.session import Command, Fence, Session
@@ -124,7 +125,7 @@ class Writer:
                 marker = self._marker(field)
                 if (marker.token if marker else None) not in expected:
                     session.call("UNWATCH")
-                    raise self._overtaken(field)
+                    raise self.overtaken(field)
                 session.call("MULTI")
                 session.call("DEL", key)
                 session.call("HSET", key, self.token, Holder.own())
@@ -133,8 +134,9 @@ class Writer:
                     break  # else somebody touched lease or markers meanwhile: look again
         return ""
 
-    def _overtaken(self, field: str) -> StoreError:
-        return StoreError(
+    def overtaken(self, field: str) -> OvertakenError:
+        """What to say when the marker is not the one that this run has seen."""
+        return OvertakenError(
             f"another sync wrote {_view(field)} into '{self._namespace}' at the same time",
             "it may have read a newer warehouse than this one: run `syncer sync` again",
         )
@@ -153,6 +155,14 @@ class Writer:
         key = markers_key(self._namespace)
         args = ("HDEL", key, field) if marker is None else ("HSET", key, field, marker.to_bytes())
         self._write(field, Command(args), release=release)
+
+    def annotate(self, field: str, marker: Marker) -> None:
+        """Sets the marker of rows that stay as the run of its token left them."""
+        self.mark(field, marker)
+
+    def release(self, field: str) -> None:
+        """Gives the lease of ``field`` back, with nothing written."""
+        self._write(field, release=True)
 
     def check(self) -> None:
         """Raises StoreError when what a run has found out about Redis may no longer hold; see ``ClusterWriter``."""
@@ -267,6 +277,15 @@ class Holder:
 
 def _view(field: str) -> str:
     return view_id(*split_field(field))
+
+
+def who() -> str:
+    """The user of this process, and its machine: 'ann@ops-1'."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container whose user has no name
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
 
 
 def lease_milliseconds() -> int:

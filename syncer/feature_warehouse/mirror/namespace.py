@@ -11,6 +11,7 @@ from feature_warehouse.errors import NamespaceError, RegistryError, StoppedError
 from feature_warehouse.registry.document import (
     Registry,
     changes,
+    complete_part,
     fixes_shown,
     from_document,
     missing,
@@ -19,7 +20,7 @@ from feature_warehouse.registry.document import (
     to_document,
     vacated,
 )
-from feature_warehouse.registry.feature import view_id
+from feature_warehouse.registry.feature import FeatureView, view_id
 from feature_warehouse.store.layout import PLACES
 from feature_warehouse.store.store import Store
 from feature_warehouse.warehouse.spool import BINARY, Spool, SpoolWriter
@@ -64,28 +65,33 @@ def claim(store: Store, namespace: str, registry: Registry, target: str) -> byte
     return document
 
 
-def publish_registry(store: Store, namespace: str, registry: Registry, target: str, before: bytes) -> bool:
-    """Shows ``registry`` to readers, once every view that it names was synced with all its features; whether it was.
+def publish_registry(store: Store, namespace: str, registry: Registry, target: str, before: bytes) -> Registry | None:
+    """Shows ``registry`` to readers, as far as its views were synced with all their features; returns what is shown.
 
-    Its revision stands beside the markers, where every read sees that it changed. ``before``: what was read of it when
-    the run began. Raises StoreError when another run has published something else since, which may be newer.
+    What is not complete stays as it was shown before: a view that is held holds nothing but what it is needed for. The
+    revision stands beside the markers, where every read sees that it changed. None: what would be shown was lost again
+    meanwhile, and nothing is. ``before``: what was read of the document when the run began. Raises StoreError when
+    another run has published something else since, which may be newer.
     """
+    known = from_document(before, registry_key(namespace))
+    markers = read_markers(store, namespace)
+    part = complete_part(registry, known, lambda view: _is_complete(view, markers))
 
     shown = True  # what is there already is not asked about
 
     def is_complete(beside: Mapping[bytes, bytes]) -> bool:
         nonlocal shown
-        markers = _markers(beside, namespace)
-        shown = all(
-            (marker := markers.get(field_name(view.name, view.version))) is not None
-            and marker.as_of is not None
-            and marker.complete_through >= view.highest_number
-            for view in registry.views.values()
-        )
+        now = _markers(beside, namespace)
+        shown = all(view == known.views.get(id_) or _is_complete(view, now) for id_, view in part.views.items())
         return shown
 
-    _exchange(store, namespace, before, to_document(registry, target), is_complete)
-    return shown
+    _exchange(store, namespace, before, to_document(part, target), is_complete)
+    return part if shown else None
+
+
+def _is_complete(view: FeatureView, markers: Mapping[str, Marker]) -> bool:
+    marker = markers.get(field_name(view.name, view.version))
+    return marker is not None and marker.as_of is not None and marker.complete_through >= view.highest_number
 
 
 def news(before: bytes | None, registry: Registry, namespace: str) -> list[str]:

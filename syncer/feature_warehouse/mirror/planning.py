@@ -1,19 +1,24 @@
-"""What a run would do: the difference of each view version from what is online, and the guards that look at it.
+"""What a run would do: the difference of each view version from what is online, and whether it may be published.
+
+Here alone is decided what is held.
 
 What is online is remembered from the last run, where that counts, or read back from Redis. Writes nothing to Redis.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from feature_warehouse.errors import DataError, SyncerError
 from feature_warehouse.mirror.difference import Comparison, Difference, empty_spool
-from feature_warehouse.mirror.guards import check_shrink
+from feature_warehouse.mirror.feature_guards import Verdict, judge_features
+from feature_warehouse.mirror.guards import shrinks
 from feature_warehouse.mirror.namespace import fingerprint, is_witnessed, read_back
 from feature_warehouse.mirror.state import StateFolder
 from feature_warehouse.mirror.terms import Terms
+from feature_warehouse.mirror.wishes import Wish
 from feature_warehouse.registry.feature import view_id
 from feature_warehouse.store.store import Store
 from feature_warehouse.warehouse.latest import Latest
@@ -30,11 +35,22 @@ class Planned:
     field: str
     entity: str
     before: Marker | None
-    latest: Latest | None  # None: the view is retired
+    wish: Wish | None  # None: the view is retired
     server: str | None  # the state of Redis when it was asked what is online
     online: Spool
     difference: Difference
     read_back: str | None
+    reasons: tuple[SyncerError, ...] = ()  # why it is held; (): it is published
+    verdicts: tuple[Verdict, ...] = ()  # of the guards of its features
+
+    @property
+    def latest(self) -> Latest | None:
+        return self.wish.latest if self.wish else None
+
+    @property
+    def why(self) -> str:
+        """The reasons in one text."""
+        return "; ".join(reason.message for reason in self.reasons)
 
     @property
     def rows(self) -> int:
@@ -57,35 +73,67 @@ class Planner:
     comparison: Comparison
     states: StateFolder | None
     stopped: Callable[[], bool] = lambda: False
+    revision: Callable[[], str | None] = lambda: None  # of the project whose models were read
 
-    def plan(self, wanted: Mapping[str, tuple[Latest | None, Marker | None]]) -> list[Planned]:
-        """The difference of each field, from its marker. Raises DataError when a guard refuses one of them.
+    def plan(self, wanted: Mapping[str, tuple[Wish | None, Marker | None]]) -> list[Planned]:
+        """The difference of each field, from its marker, and whether it is held.
 
         Raises StoppedError once ``stopped`` says so while Redis is read back.
         """
-        found = []
-        for field, (latest, marker) in wanted.items():
-            entity = latest.view.entity.name if latest else marker.entity if marker else ""
-            server = fingerprint(self.store)
-            online, reason = self._online(field, entity, marker, server)
-            spool = latest.spool if latest else empty_spool(self.folder / f"{field}.gone")
-            found.append(
-                Planned(
-                    view=view_id(*split_field(field)),
-                    field=field,
-                    entity=entity,
-                    latest=latest,
-                    before=marker,
-                    server=server,
-                    online=online,
-                    difference=self.comparison.difference(spool, online),
-                    read_back=reason,
-                )
+        return [self._plan(field, wish, marker) for field, (wish, marker) in wanted.items()]
+
+    def _plan(self, field: str, wish: Wish | None, marker: Marker | None) -> Planned:
+        entity = wish.view.entity.name if wish else marker.entity if marker else ""
+        view, nothing = view_id(*split_field(field)), empty_spool(self.folder / f"{field}.gone")
+        reason = _refused(view, wish, marker)
+        if reason:
+            return Planned(
+                view=view,
+                field=field,
+                entity=entity,
+                before=marker,
+                wish=wish,
+                server=None,
+                online=nothing,
+                difference=Difference(writes=nothing, removals=nothing, added=0),
+                read_back=None,
+                reasons=self._at_commit([reason]),
             )
-        for each in found:
-            if each.rows:  # an empty view is retired, or --allow-empty says so
-                check_shrink(each.view, each.difference.removals.rows, each.online.rows, self.terms)
-        return found
+        server = fingerprint(self.store)
+        online, read_back = self._online(field, entity, marker, server)
+        spool = wish.latest.spool if wish and wish.latest else nothing
+        difference = self.comparison.difference(spool, online)
+        reasons: list[SyncerError] = []
+        verdicts: list[Verdict] = []
+        if spool.rows:  # an empty view is retired, or --allow-empty says so
+            shrunk = shrinks(view, difference.removals.rows, online.rows, self.terms)
+            reasons += [shrunk] if shrunk else []
+        if spool.rows and wish and wish.latest:
+            verdicts = judge_features(
+                wish.view, wish.guards, wish.latest.extents, spool, online, difference, marker, self.comparison
+            )
+            if not self.terms.allow_guarded:
+                reasons += [each.refusal(view) for each in verdicts if each.holds]
+        return Planned(
+            view=view,
+            field=field,
+            entity=entity,
+            before=marker,
+            wish=wish,
+            server=server,
+            online=online,
+            difference=difference,
+            read_back=read_back,
+            reasons=self._at_commit(reasons),
+            verdicts=tuple(verdicts),
+        )
+
+    def _at_commit(self, reasons: Sequence[SyncerError]) -> tuple[SyncerError, ...]:
+        """The same, with what the models were when it was so."""
+        commit = self.revision() if reasons else None
+        if commit is None:
+            return tuple(reasons)
+        return tuple(type(each)(f"{each.message} (models at commit {commit})", each.hint) for each in reasons)
 
     def _online(self, field: str, entity: str, marker: Marker | None, server: str | None) -> tuple[Spool, str | None]:
         """What is online of a field; and why Redis had to be asked, None when it is remembered."""
@@ -105,3 +153,12 @@ class Planner:
             reason = remembered
         path = self.folder / f"{field}.online"
         return read_back(self.store, self.namespace, entity, field, path, self.stopped), reason
+
+
+def _refused(view: str, wish: Wish | None, marker: Marker | None) -> SyncerError | None:
+    """Why a view is held whatever is online; None: that decides."""
+    if wish is None and marker and marker.kept:
+        return DataError(
+            f"{view} is retired, and was rolled back: {marker.kept.why}", f"`syncer release {view}` lets it go"
+        )
+    return wish.refused if wish else None

@@ -6,19 +6,22 @@ merged; no sync waits for that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from feature_warehouse.errors import RegistryError, RequestError
+from feature_warehouse.project.catalog import drift_tables, read_relations
 from feature_warehouse.project.declarations import Declarations, DeclaredView
+from feature_warehouse.project.git import revision
 from feature_warehouse.project.latest import LatestSql, latest_sql
 from feature_warehouse.project.profile import Output
 from feature_warehouse.project.project import Project, ProjectOptions
 from feature_warehouse.project.reading import DeclaredProject, read_project
+from feature_warehouse.project.run_results import read_failures
 from feature_warehouse.project.running import select_models
 from feature_warehouse.registry.document import Registry, load_registry, register
 from feature_warehouse.registry.feature import FeatureView
@@ -44,8 +47,9 @@ class Wanted:
     """What is to be online in a namespace as of an instant, and the output of the profile that it is read from.
 
     declared: where each view is in the warehouse, by view id. select: only these view ids. remember: the folder of
-    states. manifest_stamp: of the manifest that the selection was made with. latest: the SQL of the latest values,
-    where the views in the warehouse do not ask the session for the instant.
+    states. failed: by view id, what of it failed in dbt's last run. manifest_stamp: of the manifest that the selection
+    was made with. drift_profiles: where the tables of drift are, quoted. latest: the SQL of the latest values, where
+    the views in the warehouse do not ask the session for the instant.
     """
 
     registry: Registry
@@ -56,12 +60,18 @@ class Wanted:
     instant: Instant
     select: Collection[str] | None = None
     remember: Path | None = None
+    failed: Mapping[str, str] = field(default_factory=dict)
+    drift_profiles: tuple[str, ...] = ()
     manifest_stamp: object = None
     latest: LatestSql | None = None
 
     @property
     def views(self) -> list[FeatureView]:
         return [view for id_, view in self.registry.views.items() if self.select is None or id_ in self.select]
+
+    def revision(self) -> str | None:
+        """The commit that the models are at; None: that is not known."""
+        return revision(self.remember.parent) if self.remember else None
 
     def open_source(self, stopped: Callable[[], bool] = lambda: False) -> AbstractContextManager[Source]:
         return open_source(self.output, stopped, latest=self.latest)
@@ -99,6 +109,8 @@ def prepare(
         instant=Instant(as_of=given or datetime.now(timezone.utc), clock="fixed" if given else "real"),
         select=select,
         remember=project.folder / STATES,
+        failed=read_failures(project.runs_path, read.manifest, declarations.views),
+        drift_profiles=_drift_profiles(read.manifest, declarations.views.values()),
         manifest_stamp=stamp,
         latest=_latest(read, registry),
     )
@@ -109,6 +121,13 @@ def _latest(read: DeclaredProject, registry: Registry) -> LatestSql | None:
         return None
     declared = read.declarations.views
     return latest_sql(read.project, read.manifest, [declared[id_] for id_ in registry.views])
+
+
+def _drift_profiles(manifest: Mapping[str, Any], views: Iterable[DeclaredView]) -> tuple[str, ...]:
+    """Looked for only where a feature asks for it: a manifest may be large."""
+    if not any(guards.hold_on_drift for view in views for guards in view.guards.values()):
+        return ()
+    return tuple(dict.fromkeys(profile for profile, _ in drift_tables(read_relations(manifest))))
 
 
 def _accepted_registry(declarations: Declarations, project: Project) -> Registry:

@@ -3,8 +3,9 @@
 The order keeps every moment explainable. First all rows are read and encoded, so that bad data stops a run before it
 writes. Then the run takes the lease of each view, finds out what is online (from what the last run remembered, or by
 reading Redis back), and compares; the guards look at all views before the first one is touched. Then, per view: its
-marker says ``open``, the differences are written, what vanished is removed, and its marker says ``done``. Readers are
-shown a changed registry last, when all that it names is there. docs/architecture.md argues why no fault in between
+marker says ``open``, the differences are written, what vanished is removed, and its marker says ``done``. A view that
+may not be published is held: its marker says so, and nothing else of it changes. Readers are shown a changed registry
+last, as far as what it names is there. docs/architecture.md argues why no fault in between
 leaves a wrong value that a ``done`` vouches for.
 """
 
@@ -20,15 +21,18 @@ from pathlib import Path
 
 from feature_warehouse.errors import (
     FencedError,
+    OvertakenError,
+    RequestError,
     StoppedError,
     StoreError,
     StoreNotReadyError,
     StoreUnavailableError,
+    SyncerError,
 )
-from feature_warehouse.mirror.cluster import ClusterWriter
+from feature_warehouse.mirror.cluster import writer_of
 from feature_warehouse.mirror.difference import Comparison, Difference
 from feature_warehouse.mirror.guards import check_clock
-from feature_warehouse.mirror.lease import Writer
+from feature_warehouse.mirror.lease import Writer, who
 from feature_warehouse.mirror.namespace import (
     check_contained,
     check_owner,
@@ -44,18 +48,17 @@ from feature_warehouse.mirror.namespace import (
 )
 from feature_warehouse.mirror.patience import Patience
 from feature_warehouse.mirror.planning import Planned, Planner
-from feature_warehouse.mirror.preparation import Instant, Wanted
+from feature_warehouse.mirror.preparation import Wanted
 from feature_warehouse.mirror.state import StateFolder, workspace
 from feature_warehouse.mirror.terms import USUAL, Terms
+from feature_warehouse.mirror.wishes import Wish, read_wishes
 from feature_warehouse.registry.document import services_ever
 from feature_warehouse.registry.feature import view_id
 from feature_warehouse.store.store import Store
-from feature_warehouse.warehouse.latest import Latest, spool_latest
 from feature_warehouse.warehouse.spool import Spool
 from feature_warehouse.wire.commands import Encoded, Removed, Rows
-from feature_warehouse.wire.encode import Encoder
-from feature_warehouse.wire.keyspace import registry_key, served_key, split_field, trail_key
-from feature_warehouse.wire.marker import Marker
+from feature_warehouse.wire.keyspace import field_name, registry_key, served_key, split_field, trail_key
+from feature_warehouse.wire.marker import Hold, Marker
 
 logger = logging.getLogger(__name__)
 
@@ -69,10 +72,10 @@ REPLICA_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ViewSynced:
-    """What one run did to one feature view version."""
+    """What one run did to one feature view version; of one that is held, nothing."""
 
     view: str  # its id
-    rows: int  # in the warehouse, and now online
+    rows: int  # in the warehouse, and now online; of a view that is held, online
     written: int  # entities whose message was sent
     removed: int  # entities whose field was removed
     bytes: int  # sent, protocol included
@@ -80,7 +83,14 @@ class ViewSynced:
     read_back: str | None  # why Redis was read back; None: the last run's memory was enough
     newest_available_at: datetime | None = None  # of the view's history; None: it is empty, or the view is retired
     longest: int = 0  # message, in bytes
-    token: str = ""  # of the run, in the marker that it left
+    token: str = ""  # of the run, in the marker that it left; "": it left none
+    was_held: Hold | None = None  # before the run
+    held: Hold | None = None  # a rolled-back view is held and published: as of its own instant
+    reasons: tuple[SyncerError, ...] = ()  # why it was not published
+
+    @property
+    def published(self) -> bool:
+        return not self.reasons
 
 
 def sync(
@@ -92,7 +102,7 @@ def sync(
     stopped: Callable[[], bool] = lambda: False,
     published: Callable[[list[str]], None] = lambda changes: None,
 ) -> Iterator[ViewSynced]:
-    """Makes Redis what is wanted; yields one record per view.
+    """Makes Redis what is wanted; yields one record per view. A view that may not be published is held, by itself.
 
     ``progress`` is called with the rows and bytes of each acknowledged transaction, ``published`` with what a new
     registry document shows that the last one did not, in words. Once ``stopped`` says so, the
@@ -105,17 +115,17 @@ def sync(
     check_contained(document, registry, namespace)
     check_clock(wanted.instant, markers, terms)
     with workspace(wanted.remember) as folder, Comparison(folder) as comparison:
-        latest = _latest(wanted, folder, terms, stopped)
+        wishes = read_wishes(wanted, markers, folder, terms, stopped)
         states = _states(wanted.remember, namespace, store)
-        run = _Run(Planner(store, namespace, terms, folder, comparison, states, stopped), wanted.instant, progress)
+        run = _Run(Planner(store, namespace, terms, folder, comparison, states, stopped, wanted.revision), progress)
         before = document
         if document is None:
             document = run.patience().insist(lambda: claim(store, namespace, registry, target))
-        yield from run.mirror(latest, markers)
+        yield from run.mirror(wishes, markers)
         shown = run.patience().insist(lambda: publish_registry(store, namespace, registry, target, document))
-        if shown and (told := news(before, registry, namespace)):
+        if shown and (told := news(before, shown, namespace)):
             published(told)
-        if wanted.select is None:
+        if shown and wanted.select is None:  # else readers still see what is retired
             yield from run.mirror(dict.fromkeys(unserved(markers, registry)), markers)
 
 
@@ -126,11 +136,45 @@ def plan(wanted: Wanted, store: Store, *, terms: Terms = USUAL) -> list[Planned]
     check_contained(document, registry, namespace)
     check_clock(wanted.instant, markers, terms)
     with workspace(wanted.remember) as folder, Comparison(folder) as comparison:
-        latest: dict[str, Latest | None] = {**_latest(wanted, folder, terms)}
-        planner = Planner(store, namespace, terms, folder, comparison, _states(wanted.remember, namespace, store))
+        wishes: dict[str, Wish | None] = {**read_wishes(wanted, markers, folder, terms)}
+        states = _states(wanted.remember, namespace, store)
+        planner = Planner(store, namespace, terms, folder, comparison, states, revision=wanted.revision)
         if wanted.select is None:
-            latest |= dict.fromkeys(unserved(markers, registry))
-        return planner.plan({field: (view, markers.get(field)) for field, view in latest.items()})
+            wishes |= dict.fromkeys(unserved(markers, registry))
+        return planner.plan({field: (wish, markers.get(field)) for field, wish in wishes.items()})
+
+
+def serve_at(
+    wanted: Wanted,
+    store: Store,
+    hold: Hold,
+    *,
+    terms: Terms = USUAL,
+    progress: Callable[[Planned, int, int], None] = lambda planned, rows, size: None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> ViewSynced:
+    """Makes the one view that is ``wanted`` what it was as of the instant of ``hold``, and leaves the hold with it.
+
+    A sync that comes in between is borne, within the deadline: its values are what the hold is for. Raises as ``sync``
+    does, and DataError or WarehouseError when the view cannot be served as of that instant.
+    """
+    namespace = wanted.namespace
+    _, markers = _first_look(store, namespace, wanted.registry.project, wanted.target, terms, stopped)
+    (view,) = wanted.views
+    field = field_name(view.name, view.version)
+    with workspace(wanted.remember) as folder, Comparison(folder) as comparison:
+        held = {field: replace(markers.get(field, Marker(entity=view.entity.name)), held=hold)}
+        (wish,) = read_wishes(wanted, held, folder, terms, stopped).values()
+        if wish.refused:
+            raise wish.refused
+        states = _states(wanted.remember, namespace, store)
+        run = _Run(Planner(store, namespace, terms, folder, comparison, states, stopped), progress)
+
+        def mirror() -> ViewSynced:
+            (done,) = list(run.mirror({field: wish}, read_markers(store, namespace)))[-1:]
+            return done
+
+        return run.patience().insist(mirror, on=OvertakenError)
 
 
 def drop(
@@ -149,12 +193,19 @@ def drop(
 
     Before anything else the registry is exchanged for one that serves nothing: a read is an error from then on.
     Yields as ``sync`` does. Of entities only fields that a marker names are removed: what others keep under keys of the
-    same names stays. Not ``really``: only yields what would be removed. Raises as ``sync`` does.
+    same names stays. Not ``really``: only yields what would be removed. Raises as ``sync`` does, and RequestError when
+    somebody has rolled a view back.
     """
     document, markers = _first_look(store, namespace, project, target, USUAL, stopped)
     if document is None:
         return
-    instant = Instant(as_of=datetime.now(timezone.utc), clock="real")
+    for field, marker in sorted(markers.items()):
+        if marker.kept:
+            view = view_id(*split_field(field))
+            raise RequestError(
+                f"{view} was rolled back in '{namespace}' by {marker.kept.by}, and is held: {marker.kept.why}",
+                f"if it may go all the same, `syncer release {view}` first",
+            )
     with workspace(remember) as folder, Comparison(folder) as comparison:
         planner = Planner(store, namespace, USUAL, folder, comparison, _states(remember, namespace, store), stopped)
         if not really:
@@ -171,7 +222,7 @@ def drop(
             return
         # First, so that whoever reads is told, and takes no entity that is gone for one that never was.
         empty = Patience(USUAL.deadline, stopped).insist(lambda: vacate(store, namespace, document))
-        run = _Run(planner, instant)
+        run = _Run(planner)
         yield from run.mirror(dict.fromkeys(sorted(markers)), markers)
     for service in sorted(services_ever(empty, registry_key(namespace))):
         store.remove(served_key(namespace, service))
@@ -200,27 +251,12 @@ def _first_look(
     return Patience(terms.deadline, stopped).insist(look, on=StoreNotReadyError)
 
 
-def _latest(
-    wanted: Wanted, folder: Path, terms: Terms, stopped: Callable[[], bool] = lambda: False
-) -> dict[str, Latest]:
-    """By field, what each of the chosen views should hold online."""
-    with wanted.open_source(stopped) as source:
-        found = [
-            spool_latest(
-                source,
-                wanted.declared[view.id],
-                Encoder(wanted.namespace, view),
-                wanted.instant.as_of,
-                folder,
-                terms.allow_empty,
-            )
-            for view in wanted.views
-        ]
-    return {latest.field: latest for latest in found}
-
-
 def _states(remember: Path | None, namespace: str, store: Store) -> StateFolder | None:
     return StateFolder(remember, namespace, store.address) if remember and remember.is_dir() else None
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc).replace(microsecond=0)
 
 
 @dataclass(slots=True)
@@ -228,7 +264,6 @@ class _Run:
     """One run over one namespace."""
 
     planner: Planner
-    instant: Instant
     progress: Callable[[Planned, int, int], None] = lambda planned, rows, size: None
 
     @property
@@ -250,21 +285,27 @@ class _Run:
     def patience(self) -> Patience:
         return Patience(self.terms.deadline, self.stopped)
 
-    def mirror(self, wanted: Mapping[str, Latest | None], seen: Mapping[str, Marker]) -> Iterator[ViewSynced]:
+    def mirror(self, wanted: Mapping[str, Wish | None], seen: Mapping[str, Marker]) -> Iterator[ViewSynced]:
         """Mirrors fields; None empties one. After a lost connection, goes on with what is left until the deadline."""
+        held = set[str]()
         left, tokens, patience, loss = dict(wanted), list[str](), self.patience(), self.patience()
         while left:
             try:
-                with self._writer()(self.store, self.namespace, tokens, self.stopped) as writer:
+                with writer_of(self.store)(self.store, self.namespace, tokens, self.stopped) as writer:
                     tokens.append(writer.token)
                     for planned in self._plan_under(writer, left, seen):
                         if self.stopped():
                             raise StoppedError(f"stopped before {planned.view}", "run `syncer sync` again")
-                        yield self._apply(writer, planned)
+                        if planned.reasons:
+                            held.add(planned.field)
+                            yield self._hold(writer, planned)
+                        else:
+                            held.discard(planned.field)
+                            yield self._apply(writer, planned)
                         del left[planned.field]
                         patience = self.patience()
                 if not left:
-                    left = self._lost(wanted, seen, tokens)
+                    left = self._lost(wanted, seen, tokens, held)
             except (StoreUnavailableError, FencedError) as error:
                 # What was on its way is unknown now, and Redis may have lost rows: begin again, from what it holds.
                 patience.bear(error)
@@ -279,43 +320,81 @@ class _Run:
             "does it evict keys, or does something empty it?",
         )
 
-    def _writer(self) -> type[Writer]:
-        return ClusterWriter if self.store.is_cluster else Writer
-
     def _lost(
-        self, wanted: Mapping[str, Latest | None], seen: Mapping[str, Marker], tokens: Collection[str]
-    ) -> dict[str, Latest | None]:
-        """What this run has done and Redis has lost again meanwhile: its markers are gone, or as they were before."""
+        self,
+        wanted: Mapping[str, Wish | None],
+        seen: Mapping[str, Marker],
+        tokens: Collection[str],
+        held: Collection[str],
+    ) -> dict[str, Wish | None]:
+        """What this run has done and Redis has lost again meanwhile: its markers are gone, or as they were before.
+
+        Of what is ``held`` nothing was written, so its marker alone can be lost.
+        """
         now = read_markers(self.store, self.namespace)
         return {
-            field: latest
-            for field, latest in wanted.items()
-            if latest
+            field: wish
+            for field, wish in wanted.items()
+            if wish
             and (
                 (marker := now.get(field)) is None
-                or (field in seen and marker.token == seen[field].token)
-                or (marker.token in tokens and not is_witnessed(self.store, self.namespace, field, marker))
+                or (field not in held and field in seen and marker.token == seen[field].token)
+                or (marker.token in tokens and field not in held and not self._is_witnessed(field, marker))
             )
         }
 
+    def _is_witnessed(self, field: str, marker: Marker) -> bool:
+        return is_witnessed(self.store, self.namespace, field, marker)
+
     def _plan_under(
-        self, writer: Writer, wanted: Mapping[str, Latest | None], seen: Mapping[str, Marker]
+        self, writer: Writer, wanted: Mapping[str, Wish | None], seen: Mapping[str, Marker]
     ) -> list[Planned]:
         held = {}
-        for field, latest in wanted.items():
+        for field, wish in wanted.items():
             before = seen.get(field)
-            held[field] = latest, writer.acquire(field, [before.token] if before else [])
+            marker = writer.acquire(field, [before.token] if before else [])
+            # A release leaves the token, for rows stay as they are; what this run wishes for is of another instant.
+            if before and marker and marker.token == before.token and marker.kept != before.kept:
+                raise writer.overtaken(field)
+            held[field] = wish, marker
         with writer.keep():
             found = self.planner.plan(held)
         writer.check()
         return found
 
+    def _hold(self, writer: Writer, planned: Planned) -> ViewSynced:
+        """Leaves a view as it is online, and says in its marker since when and why."""
+        field, before = planned.field, planned.before or Marker(entity=planned.entity, token=writer.token)
+        held = before.kept
+        if held is None:
+            since = before.held.since if before.held else _now()
+            held = Hold(since=since, why=planned.why, by=who())
+            if before.held is None or before.held.why != held.why:
+                writer.annotate(field, replace(before, held=held))
+        writer.release(field)
+        return ViewSynced(
+            view=planned.view,
+            rows=before.rows,
+            written=0,
+            removed=0,
+            bytes=0,
+            seconds=0.0,
+            read_back=planned.read_back,
+            newest_available_at=before.newest_available_at,
+            was_held=before.held,
+            held=held,
+            reasons=planned.reasons,
+        )
+
     def _apply(self, writer: Writer, planned: Planned) -> ViewSynced:
         started = time.monotonic()
-        field, todo, latest = planned.field, planned.difference, planned.latest
+        field, todo, wish, latest = planned.field, planned.difference, planned.wish, planned.latest
         changes = todo.writes.rows + todo.removals.rows
+        kept = wish.kept if wish else None
         if changes:
-            opened = replace(planned.before or Marker(entity=planned.entity), state="open", token=writer.token)
+            # A hold of a person stands there from the first row on, so that the next run ends what this one began.
+            opened = planned.before or Marker(entity=planned.entity)
+            opened = replace(opened, state="open", token=writer.token, held=kept or opened.held)
             writer.mark(field, opened)
         rows = size = 0
         for portion_rows, portion_size in writer.send(field, self._portions(field, todo)):
@@ -332,20 +411,23 @@ class _Run:
             )
         if self.terms.wait_replicas:
             writer.wait_for_replicas(self.terms.wait_replicas, REPLICA_SECONDS)
-        if latest is None:
+        if wish is None or latest is None:
             writer.mark(field, None, release=True)
         else:
             complete = Marker(
                 state="done",
                 token=writer.token,
                 entity=planned.entity,
-                as_of=self.instant.as_of,
-                clock=self.instant.clock,
+                as_of=wish.instant.as_of,
+                clock=wish.instant.clock,
                 newest_available_at=latest.newest_available_at,
                 rows=planned.rows,
                 key_bytes=latest.spool.key_bytes,
                 message_bytes=latest.spool.bytes - latest.spool.key_bytes,
                 complete_through=latest.view.highest_number,
+                published_at=_now(),
+                rolled_back=kept is not None,
+                held=kept,
             )
             writer.mark(field, complete, release=True)
             self._save(planned, writer.token, latest.spool)
@@ -360,6 +442,8 @@ class _Run:
             newest_available_at=latest.newest_available_at if latest else None,
             longest=planned.longest,
             token=writer.token if latest else "",
+            was_held=planned.before.held if planned.before else None,
+            held=kept,
         )
 
     def _portions(self, field: str, todo: Difference) -> Iterator[Rows]:

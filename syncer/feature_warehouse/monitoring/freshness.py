@@ -19,9 +19,9 @@ from typing import Literal
 
 from feature_warehouse.project.run_results import ModelRun
 from feature_warehouse.registry.feature import STALE_FACTOR, FeatureView, is_stale
-from feature_warehouse.wire.marker import Marker
+from feature_warehouse.wire.marker import Hold, Marker
 
-State = Literal["fresh", "stale", "unknown"]
+State = Literal["fresh", "held", "stale", "unknown"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,14 @@ class Freshness:
     quiet: bool  # stale data, though dbt has built the view within its time
 
     @property
+    def held(self) -> Hold | None:
+        """Why it is not what the newest sync would make it."""
+        return self.online.marker.held if self.online and self.online.marker else None
+
+    @property
     def state(self) -> State:
+        if self.held:
+            return "held"
         return "stale" if self.reasons else "unknown" if self.unknown else "fresh"
 
 

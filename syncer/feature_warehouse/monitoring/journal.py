@@ -56,7 +56,7 @@ def read(folder: Path, namespace: str) -> list[dict[str, Any]]:
 def syncs(folder: Path, namespace: str) -> list[dict[str, Any]]:
     """The syncs among them. The first release wrote nothing else, and called ``at`` ``ended_at``."""
     return [
-        {"views": [], **entry, "at": entry.get("at", entry.get("ended_at"))}
+        {"views": [], "what": [], **entry, "at": entry.get("at", entry.get("ended_at"))}
         for entry in read(folder, namespace)
         if entry.get("kind", "sync") == "sync"
     ]

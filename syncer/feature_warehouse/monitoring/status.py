@@ -40,14 +40,18 @@ class Status:
 
     @property
     def stale(self) -> tuple[Freshness, ...]:
-        return tuple(view for view in self.views if view.state == "stale")
+        return tuple(view for view in self.views if view.reasons)
+
+    @property
+    def held(self) -> tuple[Freshness, ...]:
+        return tuple(view for view in self.views if view.held)
 
     @property
     def healthy(self) -> bool:
-        """Nothing is stale, and all could be judged but for a warehouse that is being written to: that passes."""
+        """Nothing is stale or held, and all could be judged; but for a warehouse being written to: that passes."""
         locked = isinstance(self.offline_unknown, WarehouseLockedError)
         judged = self.online_unknown is None and (locked or all(view.offline is not None for view in self.views))
-        return judged and not self.stale
+        return judged and not self.stale and not self.held
 
 
 #: Seconds to wait for a DuckDB file that another process holds: the other half is worth more than a long wait.

@@ -10,25 +10,21 @@ import getpass
 import heapq
 import logging
 import socket
-import subprocess
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from feature_warehouse.errors import StoreUnavailableError, SyncerError
-from feature_warehouse.gate.git import git
 from feature_warehouse.mirror.sync import ViewSynced
 from feature_warehouse.monitoring import journal
+from feature_warehouse.project.git import revision
 from feature_warehouse.registry.shape import ShapeError
 from feature_warehouse.store.store import Store
 from feature_warehouse.wire.keyspace import trail_key
 from feature_warehouse.wire.trail import KEPT_DAYS, KEPT_ENTRIES, Entry, Touched, plain, read_entry, stream_of
 
 logger = logging.getLogger(__name__)
-
-#: Seconds that git may take to say where the project stands.
-_GIT_SECONDS = 2.0
 
 
 class Trail:
@@ -60,7 +56,7 @@ class Trail:
             kind=kind,
             user=plain(_user()),
             host=plain(socket.gethostname()),
-            revision=_revision(self._remember.parent) if self._remember else None,
+            revision=plain(revision(self._remember.parent)) if self._remember else None,
             as_of=as_of,
             seconds=None if seconds is None else round(seconds, 3),
             tokens=tuple(sorted({*tokens})),
@@ -92,9 +88,19 @@ class Trail:
             seconds=seconds,
             tokens=[each.token for each in views if each.token],
             views=[Touched(view=v.view, rows=v.rows, written=v.written, removed=v.removed) for v in views],
+            what=[f"{v.view} is held: {reason.message}" for v in views for reason in v.reasons],
             why=why,
             error=error,
         )
+
+    def held(self, views: Iterable[ViewSynced]) -> None:
+        """Writes down the holds that a sync began, and those that it ended. Raises nothing."""
+        for view in views:
+            touched = [Touched(view=view.view, rows=view.rows)]
+            if view.held and not view.was_held:
+                self.record("hold", views=touched, what=[str(view.held)], why=view.held.why)
+            elif view.was_held and not view.held:
+                self.record("release", views=touched, what=[f"published again; it was {view.was_held}"])
 
     def _append(self, entry: Entry) -> None:
         stream = stream_of(entry.kind)
@@ -155,13 +161,3 @@ def _user() -> str | None:
         return getpass.getuser()
     except (KeyError, OSError):  # a container whose user has no name
         return None
-
-
-def _revision(folder: Path) -> str | None:
-    """The commit that the project is at, '+' behind it where its files are not as committed; None: no git."""
-    try:
-        commit = git(folder, "rev-parse", "--short=12", "HEAD", timeout=_GIT_SECONDS)
-        changed = git(folder, "status", "--porcelain", "--", ".", timeout=_GIT_SECONDS)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return plain(f"{commit}+" if changed else commit)

@@ -15,6 +15,7 @@ from feature_warehouse.errors import DefinitionError
 from feature_warehouse.project.declared_service import read_service
 from feature_warehouse.project.declared_view import (
     check_against,
+    read_guards,
     read_lookbacks,
     read_retention,
     read_sync_delay,
@@ -23,6 +24,7 @@ from feature_warehouse.project.declared_view import (
 from feature_warehouse.project.manifest import in_order, place_of, yaml_path
 from feature_warehouse.project.settings import problems_of
 from feature_warehouse.registry.feature import FeatureService, FeatureView, Retention
+from feature_warehouse.registry.guards import Guards
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,7 @@ class DeclaredView:
     append_only_test: bool = False  # and the test history_append_only watches it
     sync_delay: timedelta | None = None  # how much later than known a value is online; training joins by it
     lookbacks: Mapping[str, timedelta | None] = field(default_factory=dict)  # declared, by feature; None: without end
+    guards: Mapping[str, Guards] = field(default_factory=dict)  # by feature
 
     @property
     def latest_name(self) -> str:
@@ -84,6 +87,7 @@ def read_declarations(manifest: dict[str, Any]) -> Declarations:
         try:
             view = read_view(node, declared, models)
             lookbacks = read_lookbacks(declared, view, place_of(node))
+            guards = read_guards(node, view)
             check_against(view, views, yaml_path(node))
         except DefinitionError as problem:
             problems += problems_of(problem)
@@ -102,6 +106,7 @@ def read_declarations(manifest: dict[str, Any]) -> Declarations:
             append_only_test=node["unique_id"] in watched,
             sync_delay=read_sync_delay(declared, place_of(node)),
             lookbacks=lookbacks,
+            guards=guards,
         )
     retentions: dict[str, Retention] = {}
     for node in in_order([*manifest["nodes"].values(), *manifest.get("sources", {}).values()]):

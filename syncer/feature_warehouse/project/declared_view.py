@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +22,8 @@ from feature_warehouse.registry.feature import (
     parse_period,
     view_id,
 )
-from feature_warehouse.registry.types import canonical, key_type
+from feature_warehouse.registry.guards import Guards
+from feature_warehouse.registry.types import INTEGER_RANGES, canonical, key_type
 
 if TYPE_CHECKING:
     from feature_warehouse.project.declarations import DeclaredView
@@ -209,6 +212,70 @@ def read_lookbacks(declared: dict[str, Any], view: FeatureView, place: str) -> d
         if name not in names:
             raise DefinitionError(f"{place}: lookback: there is no feature '{name}'", closest(name, names, "features"))
     return {name: None if text == _ENDLESS else _period(text, "lookback", place) for name, text in by_feature.items()}
+
+
+def read_guards(node: dict[str, Any], view: FeatureView) -> dict[str, Guards]:
+    """By feature, the guards in the ``config.meta`` of its column."""
+    features = {feature.name: feature.type for feature in view.features}
+    found = {}
+    for column in node["columns"].values():
+        name, meta = column["name"], {**(column.get("meta") or {}), **((column.get("config") or {}).get("meta") or {})}
+        if "guards" not in meta:
+            continue
+        place = f"{place_of(node)}, column '{name}', config.meta.guards"
+        if name not in features:
+            raise DefinitionError(f"{place}: it is no feature", "guards watch the values of features: move them there")
+        found[name] = _guards(meta["guards"], features[name], place)
+    return found
+
+
+def _guards(declared: object, type_: str, place: str) -> Guards:
+    if not isinstance(declared, dict) or not declared:
+        raise DefinitionError(f"{place} is {declared!r}, not a mapping", "write `guards: {max_null_jump: 0.2}`")
+    known = [each.name for each in fields(Guards)]
+    for setting in declared:
+        if setting not in known:
+            raise DefinitionError(f"{place}: unknown setting '{setting}'", closest(setting, known, "known settings"))
+    declared = {
+        setting: [*map(_number, value)] if isinstance(value, list) else _number(value)
+        for setting, value in declared.items()
+    }
+    for setting in ("max_null_jump", "max_changed_share"):
+        share = declared.get(setting)
+        if share is not None and not (_is_number(share) and 0 <= share <= 1):
+            raise DefinitionError(f"{place}: {setting} is {share!r}", "write a share between 0 and 1: 0.2 is 20 %")
+    if not isinstance(declared.get("hold_on_drift", False), bool):
+        raise DefinitionError(f"{place}: hold_on_drift is {declared['hold_on_drift']!r}", "write true or false")
+    ends = declared.get("range")
+    if ends is not None:
+        if not (isinstance(ends, list) and len(ends) == 2 and all(map(_is_number, ends)) and ends[0] <= ends[1]):
+            raise DefinitionError(
+                f"{place}: range is {ends!r}",
+                "write the smallest and the largest value: `range: [0, 1e6]`, `[0, .inf]` where there is none",
+            )
+        if type_ not in INTEGER_RANGES and type_ not in ("float", "double") and not type_.startswith("decimal"):
+            raise DefinitionError(
+                f"{place}: range is judged on numbers, and this is {type_}",
+                "leave it out; what a date or a text may be is a dbt test of the model",
+            )
+        ends = (ends[0], ends[1])
+    return Guards(**{**declared, "range": ends})
+
+
+def _number(value: object) -> object:
+    """A number that YAML 1.1 takes for a text, because it has no point: 1e6."""
+    if not isinstance(value, str) or not _POINTLESS.fullmatch(value):
+        return value
+    number = float(value)
+    return int(number) if number.is_integer() else number
+
+
+#: Digits and an exponent.
+_POINTLESS = re.compile(r"[-+]?[0-9]{1,15}[eE][-+]?[0-9]{1,2}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
 
 
 def read_retention(kept: object, place: str) -> Retention:

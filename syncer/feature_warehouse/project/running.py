@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 from feature_warehouse.errors import ProjectError
 from feature_warehouse.project.dbt import calling_dbt, invoke
 from feature_warehouse.project.project import Project
+
+logger = logging.getLogger(__name__)
 
 
 def select_models(project: Project, selection: Sequence[str]) -> set[str]:
@@ -41,7 +44,10 @@ class ModelRuns:
         self._stamp: object = None
 
     def run(self, project: Project) -> None:
-        """Raises ProjectError in the words of the first model that failed; the file is free again either way."""
+        """Raises ProjectError when dbt cannot run at all; the file is free again either way.
+
+        Models that fail are a warning: dbt's results say which, and what is made from them is held.
+        """
         words = " ".join(self._selection)
         with calling_dbt("run the models", f"see what `dbt run --select {words}` says"):
             stamp = project.manifest_stamp()
@@ -62,4 +68,7 @@ class ModelRuns:
         if done.success:
             return done.result
         failed = [f"{node.node.name}: {node.message}" for node in getattr(done.result, "results", ()) if node.message]
-        raise done.exception or ProjectError(f"dbt run failed: {' '.join((failed or ['?'])[0].split())}")
+        if done.exception or not failed:
+            raise done.exception or ProjectError("dbt run failed")
+        logger.warning("dbt run failed: %s", " ".join(failed[0].split()))
+        return done.result

@@ -149,6 +149,26 @@ def changes(before: Registry, after: Registry) -> list[str]:
     return [*_view_changes(before, after), *_service_changes(before, after)]
 
 
+def complete_part(registry: Registry, before: Registry, complete: Callable[[FeatureView], bool]) -> Registry:
+    """``registry`` as far as readers may be shown it: what is not ``complete`` is as ``before`` had it, or not there.
+
+    A service that reads more than there is so keeps what it had.
+    """
+    views = {
+        id_: view if complete(view) else before.views[id_]
+        for id_, view in registry.views.items()
+        if complete(view) or id_ in before.views
+    }
+    features = {id_: {feature.name for feature in view.features} for id_, view in views.items()}
+    services = {}
+    for id_, service in registry.services.items():
+        for candidate in (service, before.services.get(id_)):
+            if candidate and all({*read.features} <= features.get(read.view, set()) for read in candidate.views):
+                services[id_] = candidate
+                break
+    return replace(registry, views=views, services=services)
+
+
 def missing(registry: Registry, published: Registry) -> list[str]:
     """What was published and is not in ``registry``, not even as retired, a phrase each; [] when it has all of it."""
     lost = [id_ for id_ in published.views if id_ not in registry.views and id_ not in registry.retired_views]

@@ -69,7 +69,12 @@ class DuckDB:
     def newest_available_at(self, declared: DeclaredView, as_of: datetime) -> datetime | None:
         known = declared.view.available_at or declared.view.event_timestamp
         # As a number: DuckDB makes a datetime with a zone only where pytz is installed.
-        query = f'select epoch_us(max("{known}")) from {declared.relation} where "{known}" <= $now'
+        # What lies before the year 1 cannot be served, which its row will say.
+        query = f"""
+            select epoch_us(max("{known}"))
+            from {declared.relation}
+            where "{known}" between timestamptz '0001-01-01 00:00:00+00' and $now
+        """
         with _warehouse_errors(declared.view.id, self._unknown):
             ((newest,),) = self._connection.execute(query, {"now": as_of}).fetchall()
         return None if newest is None else _EPOCH + timedelta(microseconds=newest)
@@ -165,6 +170,11 @@ class DuckDB:
     def stand_at(self, instant: datetime) -> None:
         """Makes ``instant`` the "now" of every view that asks for it."""
         self._connection.execute("set variable feature_warehouse_now = $now", {"now": instant.isoformat()})
+
+    def recover(self) -> None:
+        """Nobody writes while the file is open, so the rows are the same."""
+        self._connection.rollback()
+        self._connection.begin()
 
     def spill_to(self, folder: Path) -> None:
         """Lets a view that sorts or groups all of its rows take to disk what is beyond MEMORY_LIMIT."""

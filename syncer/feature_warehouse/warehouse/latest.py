@@ -7,7 +7,7 @@ sending needs no warehouse. Which warehouse it is, only its ``Source`` knows.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +21,7 @@ import pyarrow as pa
 from feature_warehouse.errors import DataError, WarehouseError
 from feature_warehouse.project.declarations import DeclaredView
 from feature_warehouse.registry.feature import FeatureView
+from feature_warehouse.warehouse.extent import Extent, Extents
 from feature_warehouse.warehouse.source import Source, without_scale
 from feature_warehouse.warehouse.spool import BATCH_BYTES, BATCH_ROWS, BINARY, SCHEMA, Spool, SpoolWriter
 from feature_warehouse.wire.commands import Encoded
@@ -46,6 +47,7 @@ class Latest:
     field: str
     spool: Spool
     newest_available_at: datetime | None  # in UTC; of the whole history, not later than the instant asked for
+    extents: Mapping[str, Extent]  # of the features that have guards
 
 
 def spool_latest(
@@ -56,13 +58,12 @@ def spool_latest(
     Raises WarehouseError when a relation or column is missing, and DataError when the rows cannot be an exact mirror:
     none at all (unless ``allow_empty``), two of one key, or values that ``encoder`` refuses.
     """
-    view = encoder.view
+    view, extents = encoder.view, Extents(encoder.view, declared.guards)
     source.spill_to(folder)
     newest = source.newest_available_at(declared, as_of)
     with _Hashes(folder / f"{view.id}.hashes") as hashes:
-        spool = _write(
-            folder / f"{view.id}.arrow", hashes.noted(_encoded(_rows(source, declared, view, as_of), encoder))
-        )
+        rows = extents.noted(_rows(source, declared, view, as_of))
+        spool = _write(folder / f"{view.id}.arrow", hashes.noted(_encoded(rows, encoder)))
         repeated, example = _repeated_keys(spool) if hashes.repeat() else (0, "")
     if spool.rows == 0 and not allow_empty:
         raise DataError(
@@ -76,7 +77,13 @@ def spool_latest(
             f"whose key another row has too, for instance {example}",
             f"make {declared.latest_name} with feature_warehouse.latest_values: one row per entity",
         )
-    return Latest(view=view, field=field_name(view.name, view.version), spool=spool, newest_available_at=newest)
+    return Latest(
+        view=view,
+        field=field_name(view.name, view.version),
+        spool=spool,
+        newest_available_at=newest,
+        extents=extents.found,
+    )
 
 
 def _rows(source: Source, declared: DeclaredView, view: FeatureView, as_of: datetime) -> Iterator[pa.RecordBatch]:

@@ -142,6 +142,10 @@ class Postgres:
                 empty = [pa.array([], field.type) for field in reader.schema]
                 yield _in_arrow(pa.record_batch(empty, schema=reader.schema), types or {}, of)
 
+    def recover(self) -> None:
+        """The next read begins another snapshot."""
+        self._end()
+
     def spill_to(self, folder: Path) -> None:
         """The server sorts on its own disk."""
 

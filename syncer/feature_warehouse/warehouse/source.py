@@ -115,6 +115,9 @@ class Source(Protocol):
         types: {column: canonical type} as they are declared, for engines that do not send them along.
         """
 
+    def recover(self) -> None:
+        """Makes the warehouse readable again after an error, where the engine can on the same snapshot."""
+
     def spill_to(self, folder: Path) -> None:
         """What a query cannot hold in the memory that is meant for reading may lie in ``folder``."""
 

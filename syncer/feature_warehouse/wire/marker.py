@@ -24,6 +24,32 @@ _TIMES = ("as_of", "newest_available_at")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """Why a view version is not what the newest sync would make it. Its last good values stay online, whole."""
+
+    since: datetime
+    why: str  # in sentences, without a full stop at the end
+    by: str = ""  # who, as user@host
+    as_of: datetime | None = None  # a person's: the instant whose values are served; None: of a guard
+
+    @property
+    def ends_by_itself(self) -> bool:
+        """With the next good sync; what a person has rolled back, a person releases."""
+        return self.as_of is None
+
+    def __str__(self) -> str:
+        """Since when and why, and who did it where a person did: 'held since 2013-01-31T23:00:09Z: it is empty'."""
+        since = f"since {_utc(self.since)}"
+        if self.as_of is None:
+            return f"held {since}: {self.why}"
+        return f"rolled back to {_utc(self.as_of)} by {self.by}, {since}: {self.why}"
+
+
+def _utc(moment: datetime) -> str:
+    return moment.replace(tzinfo=None).isoformat() + "Z"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Marker:
     """``open`` while a run writes (the other facts are then those of the last complete run), ``done`` after it."""
 
@@ -37,6 +63,14 @@ class Marker:
     key_bytes: int = 0  # of the keys of all rows
     message_bytes: int = 0  # of their messages
     complete_through: int = 0  # the highest field number that every row carries
+    published_at: datetime | None = None  # when that run ended, by its clock; None: written by an older version
+    rolled_back: bool = False  # what is online was put there by a rollback
+    held: Hold | None = None
+
+    @property
+    def kept(self) -> Hold | None:
+        """The hold that only a release ends."""
+        return self.held if self.held and not self.held.ends_by_itself else None
 
     @property
     def sign(self) -> bytes:
@@ -87,6 +121,14 @@ def _count(part: Part) -> int:
     return part.integer(0, (1 << 63) - 1)
 
 
+def _hold(part: Part) -> Hold | None:
+    if part.is_null:
+        return None
+    return Hold(
+        since=part["since"].instant(), why=part["why"].text(), by=part["by"].text(), as_of=_instant(part["as_of"])
+    )
+
+
 _READ: dict[str, Callable[[Part], Any]] = {
     "state": lambda part: part.one_of("open", "done"),
     "token": Part.text,
@@ -97,4 +139,7 @@ _READ: dict[str, Callable[[Part], Any]] = {
     "key_bytes": _count,
     "message_bytes": _count,
     "complete_through": _count,
+    "published_at": _instant,
+    "rolled_back": Part.boolean,
+    "held": _hold,
 }

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from feature_warehouse.warehouse import duckdb as warehouse
-from tests.support.results import assert_refused, contents
+from tests.support.results import assert_held, assert_refused, contents
 from tests.support.shop import NOW, Shop
 
 FUTURE = time.time() + 3600
@@ -290,6 +290,12 @@ ALL = "customer_id, event_at, known_at, orders_30d, spent, plan, basket"
         "the profile makes the setting 'frobnicate', and whether it changes values is not known",
         "take it out of the profile's settings",
     ),
+)
+def test_warehouse(bad: Bad, shop: Shop) -> None:
+    assert_sync_refuses(bad, shop)
+
+
+@cases(
     Bad("view_not_built", sql("drop table orders_v1"), "orders.v1 is not built", "`dbt build`"),
     Bad("latest_not_built", sql("drop view latest_orders_v1"), "orders.v1 is not built", "`dbt build`"),
     Bad(
@@ -359,17 +365,32 @@ ALL = "customer_id, event_at, known_at, orders_30d, spent, plan, basket"
         "`dbt build`",
     ),
 )
-def test_warehouse(bad: Bad, shop: Shop) -> None:
-    """`stock` and `visits` come after `orders`: nothing of any view is written when one of them is refused."""
-    assert_sync_refuses(bad, shop)
+def test_a_view(bad: Bad, shop: Shop) -> None:
+    """It holds itself: what is wrong with it is said, and the two others are published."""
+    bad.spoil(shop)
+    done = shop.try_syncer("sync")
+    why, advice, *more = done.stderr.splitlines()
+    assert (done.exit_code, more) == (1, [])
+    assert why.startswith("Held: ")
+    assert bad.message in why
+    assert advice.startswith("Hint: ")
+    assert bad.hint in advice
+    assert done.stdout.count(" (held)") == 1
+    markers = contents(shop.redis_url)[b"shop_dev:#markers"]
+    assert sorted(b'"state": "done"' in text for name, text in markers.items() if name[:1] != b"#") == [
+        False,
+        True,
+        True,
+    ]
 
 
 def test_a_served_view_without_latest_value_view_names_the_file_to_make(shop: Shop) -> None:
     shop.remove("models/latest_visits_v1.sql")
     shop.dbt("parse")
     line = "{{ feature_warehouse.latest_values(ref('visits', v=1)) }}"
-    assert_refused(
+    assert_held(
         shop.try_syncer("sync"),
+        "visits.v1",
         "visits.v1 has no latest-value view",
         f"models/latest_visits_v1.sql with one line: {line}",
     )

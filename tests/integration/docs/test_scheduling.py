@@ -62,6 +62,19 @@ def test_the_cron_lines_run_as_written_and_print_only_what_is_wrong(scheduled: S
         assert said in log
     assert crontab.mail(1) == ""
 
+    # Another model fails, and so does a test of one view: all others are published, and somebody hears of it.
+    scheduled.write("models/others.sql", "select nothing as n")
+    scheduled.replace(
+        "models/visits.yml",
+        "- {name: visits_7d, data_type: bigint}",
+        "- {name: visits_7d, data_type: bigint, data_tests: [not_null]}",
+    )
+    scheduled.replace("models/visits_v1.sql", "12)", "null)")
+    scheduled.replace("models/stock_v1.sql", "40,", "41,")
+    mailed = crontab.mail(0)
+    assert "Held: visits.v1: in dbt's last run the test not_null_visits_v1_visits_7d of visits failed" in mailed
+    assert re.search(r"^stock\.v1 +2 +1 +0 ", mailed, re.MULTILINE), mailed
+
     scheduled.remove("registry/registry.json")
     mailed = crontab.mail(0)
     assert "the registry is behind the project: orders.v1: orders_30d is served as field 2" in mailed
@@ -76,17 +89,22 @@ def test_the_job_of_github_actions_runs_as_written(scheduled: Shop) -> None:
     secrets = {"${{ secrets.SYNCER_REDIS_URL }}": scheduled.redis_url}
     environment = {name: secrets[value] for name, value in job["env"].items()}
     environment["PATH"] = f"{scheduled.folder}/.venv/bin{os.pathsep}{os.defpath}"
-    done, failed = [], False
+    done, failed, outcomes = [], False, dict[str, str]()
     for step in job["steps"]:
-        if "run" in step and (not failed or step.get("if") == "always()"):
+        condition = step.get("if", "success()")
+        wanted = not failed if condition == "success()" else condition == "always()"
+        if found := re.fullmatch(r"steps\.(\w+)\.outcome == '(\w+)'", condition):
+            wanted = not failed and outcomes[found[1]] == found[2]
+        if "run" in step and wanted:
             # the shell of a step, after GitHub's documentation of `defaults.run.shell`
             result = run(["bash", "-e", "-c", step["run"]], scheduled.folder, environment)
             done.append((step["run"], result.returncode, result.stdout))
-            failed = failed or result.returncode != 0
+            outcomes[step.get("id", "")] = "failure" if result.returncode else "success"
+            failed = failed or (result.returncode != 0 and not step.get("continue-on-error"))
     assert [(command, code) for command, code, _ in done] == [
         (command, 0) for command in (*COMMANDS, "syncer report -o features.html")
     ], done
-    uploaded = job["steps"][-1]["with"]["path"]
+    (uploaded,) = (step["with"]["path"] for step in job["steps"] if "path" in step.get("with", {}))
     assert "7 rows compared, 0 differences." in done[3][2]
     assert (scheduled.folder / uploaded).read_text().startswith("<!doctype html>")
     assert workflow["on"]["schedule"] == [{"cron": "5 * * * *"}]
@@ -104,13 +122,15 @@ def test_the_snippets_run_the_same_commands_in_the_same_order() -> None:
     unit = configparser.RawConfigParser(strict=False)
     unit.read_string(PAGE.block("systemd"))
     assert unit["Service"]["type"] == "oneshot"
-    started = re.findall(r"^ExecStart=/srv/shop/\.venv/bin/(.*)$", PAGE.block("systemd"), re.MULTILINE)
+    started = re.findall(r"^ExecStart=-?/srv/shop/\.venv/bin/(.*)$", PAGE.block("systemd"), re.MULTILINE)
     assert started == COMMANDS
 
     job: Any = load_yaml_text(PAGE.block("kubernetes"))
     assert (job["kind"], job["spec"]["concurrencyPolicy"]) == ("CronJob", "Forbid")
     (container,) = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
-    assert container["args"][0].split("\n")[:-1] == COMMANDS
+    built, *others = container["args"][0].split("\n")[:-1]
+    assert built == f"{COMMANDS[0]} || built=$?"
+    assert others == [*COMMANDS[1:], "exit ${built:-0}"]
     assert container["command"] == ["sh", "-ec"], "it stops at the first that fails"
 
     table = re.findall(r"^\| `((?:dbt|syncer) [^`]+)` \|", PAGE.text, re.MULTILINE)

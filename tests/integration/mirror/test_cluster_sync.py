@@ -13,13 +13,14 @@ import pytest
 
 from feature_warehouse.errors import StoreNotReadyError, StoreRefusedError
 from feature_warehouse.mirror import lease, sync
+from feature_warehouse.mirror.namespace import read_markers
 from feature_warehouse.store.store import Store
 from tests.integration.mirror.test_faults import scenario
 from tests.support.cluster import Cluster
 from tests.support.pages import Page
 from tests.support.processes import Processes, client
 from tests.support.results import assert_mirrored
-from tests.support.runs import NAMESPACE, Runs
+from tests.support.runs import EARLIER, NAMESPACE, Runs
 from tests.support.shop import Shop
 
 #: Of a visitor who is in every warehouse, and whose node has no markers.
@@ -135,6 +136,25 @@ def test_a_node_is_emptied_in_the_middle_and_between_two_runs(key: str, runs: Ru
     done = runs.sync()
     assert all(view.read_back for view in done)
     assert sum(view.written for view in done)
+    runs.assert_exact()
+
+
+def test_a_view_that_is_rolled_back_is_mended_where_it_lies(runs: Runs, cluster: Cluster) -> None:
+    """In the middle of a run and between two, and stays until it is released."""
+    runs.sync()
+    runs.roll_back()
+    victim = cluster.port_of(KEY)
+    runs.change(5)
+    runs.sync_with(lambda: client(victim).flushall())
+    runs.assert_exact_but({"orders": EARLIER})
+    client(victim).flushall()
+    runs.change(6)
+    runs.sync()
+    runs.assert_exact_but({"orders": EARLIER})
+    with closing(Store(runs.url)) as store:
+        assert read_markers(store, NAMESPACE)["orders:1"].kept
+    runs.let_go()
+    runs.sync()
     runs.assert_exact()
 
 

@@ -438,6 +438,7 @@ def test_a_marker_tells_what_was_synced(shop: Shop, server: Any) -> None:
     shop.syncer("sync")
     found = marker(server, "orders:1")
     assert len(found.pop("token")) == 16
+    assert abs(datetime.now(timezone.utc) - datetime.fromisoformat(found.pop("published_at"))).total_seconds() < 60
     keys = [f"shop_dev:customer:{id_}" for id_ in (1, 2, 3)]
     assert found == {
         "state": "done",
@@ -449,6 +450,8 @@ def test_a_marker_tells_what_was_synced(shop: Shop, server: Any) -> None:
         "complete_through": 5,
         "key_bytes": sum(map(len, keys)),
         "message_bytes": sum(server.hstrlen(key, "orders:1") for key in keys),
+        "rolled_back": False,
+        "held": None,
     }
     assert marker(server, "visits:1")["newest_available_at"] == "2026-01-09T09:00:00+00:00"
 

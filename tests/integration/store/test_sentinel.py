@@ -14,9 +14,9 @@ from feature_warehouse.errors import StoreRefusedError
 from feature_warehouse.mirror.planning import Planned
 from feature_warehouse.store.store import Store
 from tests.support.pages import Page
-from tests.support.processes import SentinelService, client, sentinels
+from tests.support.processes import SentinelService, client, sentinels, wait_until
 from tests.support.results import assert_mirrored, assert_refused
-from tests.support.runs import Runs
+from tests.support.runs import EARLIER, Runs
 from tests.support.shop import Shop
 
 
@@ -51,6 +51,20 @@ def test_a_failover_is_survived_by_readers_and_mended_by_the_next_sync(shop: Sho
     service.processes.restart(service.primary)
     assert [view["read_back"] for view in shop.json("sync")["views"]] == [None, None, None]
     assert_mirrored(shop)
+
+
+def test_a_hold_is_there_after_a_failover_too(shop: Shop, service: SentinelService) -> None:
+    runs = Runs(shop.folder, service.url)
+    runs.sync(wait_replicas=1)
+    runs.roll_back()
+    wait_until(lambda: b"a test" in (client(service.replica).hget("shop_dev:#markers", "orders:1") or b""))
+    service.kill_primary()
+    runs.change(3)
+    runs.sync()
+    runs.assert_exact_but({"orders": EARLIER})
+    runs.let_go()
+    runs.sync()
+    runs.assert_exact()
 
 
 def test_a_primary_that_dies_in_the_middle_is_waited_for(shop: Shop, service: SentinelService) -> None:

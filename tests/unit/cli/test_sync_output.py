@@ -12,8 +12,10 @@ import pytest
 
 from feature_warehouse.cli.metrics import status_metrics, sync_metrics
 from feature_warehouse.cli.progress import Progress
+from feature_warehouse.errors import DataError
 from feature_warehouse.mirror.sync import ViewSynced
 from feature_warehouse.monitoring.status import Status
+from feature_warehouse.wire.marker import Hold
 from tests.support.metrics import parsed
 
 AS_OF = datetime(2026, 1, 10, tzinfo=timezone.utc)
@@ -27,7 +29,7 @@ def synced(view: str, **facts: Any) -> ViewSynced:
 def test_metrics_say_per_view_what_was_done_and_when() -> None:
     views = [
         synced("a.v1", rows=1_000_000, written=7, removed=2, bytes=431, seconds=1.5e-05, newest_available_at=AS_OF),
-        synced("b.v2"),
+        synced("b.v2", held=Hold(since=AS_OF, why="it is empty"), reasons=(DataError("it is empty"),)),
     ]
     found = parsed(sync_metrics("shop_dev", AS_OF, views, 1768003201.25))
     a, b = 'namespace="shop_dev",view="a.v1"', 'namespace="shop_dev",view="b.v2"'
@@ -36,6 +38,7 @@ def test_metrics_say_per_view_what_was_done_and_when() -> None:
         "feature_warehouse_written_rows": {a: 7, b: 0},
         "feature_warehouse_removed_rows": {a: 2, b: 0},
         "feature_warehouse_sent_bytes": {a: 431, b: 0},
+        "feature_warehouse_held": {a: 0, b: 1},
         "feature_warehouse_duration_seconds": {a: 1.5e-05, b: 0},
         "feature_warehouse_newest_available_timestamp_seconds": {a: AS_OF.timestamp()},
         "feature_warehouse_as_of_timestamp_seconds": {'namespace="shop_dev"': AS_OF.timestamp()},

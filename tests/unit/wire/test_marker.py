@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime, timezone
 
 import pytest
 
 from feature_warehouse.errors import NamespaceError
-from feature_warehouse.wire.marker import Marker, read_marker
+from feature_warehouse.wire.marker import Hold, Marker, read_marker
 
 DONE = Marker(
     entity="carrier",
@@ -23,10 +24,35 @@ DONE = Marker(
     complete_through=5,
 )
 
+HELD = replace(
+    DONE,
+    published_at=datetime(2013, 2, 1, 5, tzinfo=timezone.utc),
+    rolled_back=True,
+    held=Hold(since=datetime(2013, 2, 1, 5, tzinfo=timezone.utc), why="wrong rates", by="ann@ops-1", as_of=DONE.as_of),
+)
 
-@pytest.mark.parametrize("marker", [DONE, Marker(entity="carrier")])
+#: As 0.1.0 writes it.
+OLD = (
+    b'{"as_of": "2013-01-31T23:00:00.250000+00:00", "clock": "fixed", "complete_through": 5, "entity": "carrier", '
+    b'"key_bytes": 512, "message_bytes": 656, "newest_available_at": "2013-01-31T11:00:00+00:00", "rows": 16, '
+    b'"state": "done", "token": "95fabe77755873d5"}'
+)
+
+
+@pytest.mark.parametrize("marker", [DONE, HELD, Marker(entity="carrier")])
 def test_a_marker_comes_back_as_it_was(marker: Marker) -> None:
     assert read_marker("carrier_delays:2", marker.to_bytes()) == marker
+
+
+def test_a_marker_of_the_first_version_is_read() -> None:
+    assert read_marker("carrier_delays:2", OLD) == DONE
+
+
+def test_a_guard_s_hold_ends_by_itself_and_a_person_s_does_not() -> None:
+    assert HELD.held
+    assert HELD.kept == HELD.held
+    assert replace(HELD, held=replace(HELD.held, as_of=None)).kept is None
+    assert DONE.kept is None
 
 
 def test_no_marker_is_none() -> None:
@@ -60,6 +86,17 @@ def test_what_a_later_version_adds_is_skipped() -> None:
                 (b"16", b"-16"),
                 (b"16", b"1e300"),
                 (b"512", b"true"),
+            )
+        ),
+        *(
+            HELD.to_bytes().replace(*change)
+            for change in (
+                (b'"wrong rates"', b"null"),
+                (b'"wrong rates"', b'"\\ud800"'),
+                (b'"since": "2013-02-01T05:00:00+00:00"', b'"since": "2013-02-01T05:00:00"'),
+                (b'"rolled_back": true', b'"rolled_back": 1'),
+                (b'"published_at": "2013', b'"published_at": "13'),
+                (b'"by": "ann@ops-1", ', b""),
             )
         ),
     ],

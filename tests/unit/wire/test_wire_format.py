@@ -30,7 +30,7 @@ from feature_warehouse.wire.commands import Encoded
 from feature_warehouse.wire.decode import Decoder, proto_text
 from feature_warehouse.wire.encode import Encoder, served_columns
 from feature_warehouse.wire.keyspace import key_text, split_key
-from feature_warehouse.wire.marker import REVISION, Marker, read_marker
+from feature_warehouse.wire.marker import REVISION, Hold, Marker, read_marker
 from feature_warehouse.wire.trail import read_entry
 
 PAGE = (Path(__file__).parents[3] / "docs" / "wire-format.md").read_text(encoding="utf-8")
@@ -80,7 +80,16 @@ REGISTRY = Registry(
 )
 
 MARKERS = {
-    "carrier_delays:1": Marker(entity="carrier", state="open", token="0f2b9b1c5a7d4e83"),
+    "carrier_delays:1": Marker(
+        entity="carrier",
+        state="open",
+        token="0f2b9b1c5a7d4e83",
+        held=Hold(
+            since=datetime.datetime(2013, 1, 31, 23, 0, 9, tzinfo=datetime.timezone.utc),
+            why="the latest-value view of carrier_delays.v1 is empty",
+            by="features@etl-1",
+        ),
+    ),
     "carrier_delays:2": Marker(
         entity="carrier",
         state="done",
@@ -92,6 +101,7 @@ MARKERS = {
         key_bytes=512,
         message_bytes=656,
         complete_through=16,
+        published_at=datetime.datetime(2013, 1, 31, 23, 0, 9, tzinfo=datetime.timezone.utc),
     ),
 }
 

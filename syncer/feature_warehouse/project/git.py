@@ -12,12 +12,25 @@ from feature_warehouse.errors import ProjectError
 #: Where the main branch is looked for: what the remote calls its own, then the usual names.
 MAIN = ("origin/HEAD", "origin/main", "origin/master", "main", "master")
 
+#: Seconds that git may take to say where a project stands.
+_SECONDS = 2.0
+
 
 def git(folder: Path, *arguments: str, timeout: float | None = None) -> str:
     """What a git command prints. Raises OSError without git, CalledProcessError when it fails, TimeoutExpired."""
     command = ["git", "-C", str(folder), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=timeout)
     return done.stdout.strip()
+
+
+def revision(folder: Path) -> str | None:
+    """The commit that ``folder`` is at, '+' behind it where its files are not as committed; None: that is not known."""
+    try:
+        commit = git(folder, "rev-parse", "--short=12", "HEAD", timeout=_SECONDS)
+        changed = git(folder, "status", "--porcelain", "--", ".", timeout=_SECONDS)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return f"{commit}+" if changed else commit
 
 
 def in_repository(folder: Path) -> bool:
