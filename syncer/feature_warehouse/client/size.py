@@ -67,9 +67,11 @@ def _run(first: _Sizing) -> int:
 
 def _size(part: Any, sizes: Mapping[str, int], *, grows: bool = True) -> _Sizing:
     """``sizes``: of what is read by name. Not ``grows``: the sum of all that is read."""
-    if not isinstance(part, dict | list):
+    if isinstance(part, list):
+        part = dict(enumerate(part))
+    if not isinstance(part, dict):
         return 0
-    kind = part.get("class") if isinstance(part, dict) else None
+    kind = part.get("class")
     if kind == "CONSTANT":
         return max(1, len(literal(part) or ""))
     if kind == "COLUMN_REF":
@@ -77,7 +79,7 @@ def _size(part: Any, sizes: Mapping[str, int], *, grows: bool = True) -> _Sizing
     if kind == "FUNCTION" and grows:
         return (yield _of_function(part["function_name"].lower(), arguments(part), sizes))
     total = 0
-    for each in part.values() if isinstance(part, dict) else part:
+    for each in part.values():
         total += yield _size(each, sizes, grows=grows)
     return total
 

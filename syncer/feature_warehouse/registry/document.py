@@ -209,9 +209,8 @@ def contradictions(pinned: Registry, published: Registry, service: FeatureServic
                 found.append(f"{id_}: {feature.name} is {now}, not {feature.type} in field {feature.number}")
     shown = published.services.get(service.id)
     if shown is not None and not found and all(read.view in published.views for read in shown.views):
-        then, now = (service, pinned.views), (shown, published.views)
-        sentence = next(breaks(*then, *now), None)
-        if sentence is not None and next(breaks(*now, *then), None) is not None:
+        sentence = next(breaks(service, pinned.views, shown, published.views), None)
+        if sentence is not None and next(breaks(shown, published.views, service, pinned.views), None) is not None:
             found.append(f"{service.id} {sentence}")
     return found
 
