@@ -73,11 +73,12 @@
     )
         where
          "airport" is not null and  "quarter_at" is not null
-                and case
-                    when typeof("quarter_at") = 'TIMESTAMP WITH TIME ZONE'
-                    then true
-                    else error('rolling_features: the column quarter_at has no zone, so it names no instant. Convert it in a model before this one: quarter_at at time zone ''UTC'' (or the zone its clock stood in).')
-                end
+            and
+    case
+        when typeof("quarter_at") = 'TIMESTAMP WITH TIME ZONE'
+        then true
+        else error('rolling_features: the column quarter_at has no zone, so it names no instant. Convert it in a model before this one: quarter_at at time zone ''UTC'' (or the zone its clock stood in).')
+    end
     ),
         -- what enters and what leaves
         steps as (
