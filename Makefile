@@ -55,9 +55,10 @@ format: $(READY) ## rewrite Python and SQL in the house's format
 	$(BIN)/ruff check --fix
 	$(BIN)/sqlfmt --no-progressbar models macros tests/dbt
 
-bench: $(READY) $(FEAST) ## measure syncs, joins and reads, also beside Feast, windows and the gate (some 30 minutes)
+bench: $(READY) $(FEAST) ## measure syncs, the way back, joins and reads, also beside Feast, windows and the gate (some 30 minutes)
 	$(BIN)/python -m benchmarks.sync
 	$(BIN)/python -m benchmarks.postgres
+	$(BIN)/python -m benchmarks.rollback
 	$(BIN)/python -m benchmarks.footprint
 	$(BIN)/python -m benchmarks.readers
 	$(BIN)/python -m benchmarks.point_in_time

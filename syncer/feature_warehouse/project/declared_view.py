@@ -262,7 +262,7 @@ def _guards(declared: object, type_: str, place: str) -> Guards:
     return Guards(**{**declared, "range": ends})
 
 
-def _number(value: object) -> object:
+def _number(value: Any) -> Any:
     """A number that YAML 1.1 takes for a text, because it has no point: 1e6."""
     if not isinstance(value, str) or not _POINTLESS.fullmatch(value):
         return value
