@@ -73,6 +73,8 @@ With `--json` a result is one JSON object on one line:
 `data` |
 | `drift` | `as_of`; `stale` and `empty`, names of profiles; `features`, each with {drifted} |
 | `drop` | `namespace`, `dropped`; `removed`, entities by view |
+| `explain` | `service`, `as_of`, `now`, `served_at`, `notes`; `items`, one for each view in each role, with \
+`features`, `chosen`, the row of the history, and `online`; `computed`, the on-demand features |
 | `get` | `service`; `features` and `statuses`, both by feature; `not_computed`, on-demand features for want of DuckDB |
 | `lineage` | `steps`, each with `id`, `kind` and what is known of it; `edges`, each with `from`, `to` |
 | `log` | `namespace`; `entries`, each with `id` and the members of an [entry](../wire-format.md#audit-trail); \

@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from feature_warehouse.cli.options import as_of_option, json_option, namespace_option, project_options, url_option
-from feature_warehouse.cli.output import print_json, strict_json, utc
+from feature_warehouse.cli.options import (
+    as_of_option,
+    json_option,
+    key_values,
+    namespace_option,
+    project_options,
+    url_option,
+)
+from feature_warehouse.cli.output import print_json, strict_json, value_text
 from feature_warehouse.project.project import ProjectOptions, load_project
 
 if TYPE_CHECKING:
@@ -42,12 +49,7 @@ def get(
     """
     from feature_warehouse.client.client import FeatureClient
 
-    row = {}
-    for key in keys:
-        name, equals, value = key.partition("=")
-        if not equals or not name:
-            raise click.UsageError(f"'{key}' is no KEY=VALUE; write the key, = and its value: origin=EWR")
-        row[name] = value
+    row = key_values(keys)
     namespace = namespace or load_project(project).default_namespace
     with FeatureClient(url, namespace, as_of=as_of) as client:
         found = client.get_online_features(service, [row])
@@ -70,20 +72,7 @@ def _print_features(found: OnlineFeatures) -> None:
     width = max(map(len, [*found.names, *found.not_computed]))
     click.echo(found.service)
     for name, value, status in zip(found.names, found.values[0], found.statuses[0], strict=True):
-        shown = [] if value is None else [_text(value)]
+        shown = [] if value is None else [value_text(value)]
         click.echo("  ".join([f"  {name:<{width}}", *shown, *([] if status == "present" else [f"({status})"])]))
     for name in found.not_computed:
         click.echo(f"  {name:<{width}}  (not computed: `pip install 'feature-warehouse[online]'`)")
-
-
-def _text(value: object) -> str:
-    if isinstance(value, bool):  # as a key or a request value is written
-        return str(value).lower()
-    if isinstance(value, datetime):
-        return utc(value)
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, list):
-        shown = ", ".join(_text(item) for item in value[:4])
-        return f"[{shown}, ... {len(value)} in all]" if len(value) > 4 else f"[{shown}]"
-    return str(value)

@@ -63,14 +63,14 @@ def log(
         print_json({"namespace": namespace, "entries": entries, "skipped": skipped})
         return
     for _, entry in found:
-        click.echo(f"{utc(entry.at)}  {entry.kind}  {_who(entry)}")
+        click.echo(f"{utc(entry.at)}  {entry.kind}  {who(entry)}")
         for line in _lines(entry):
             click.echo(f"  {line}")
     if not found:
         click.echo(f"Nothing is on record of {namespace}.")
 
 
-def _who(entry: Entry) -> str:
+def who(entry: Entry) -> str:
     """'ada on web-1 at 3f2c1a9b0d4e'"""
     at = f" at {entry.revision}" if entry.revision else ""
     return f"{entry.user or 'somebody'} on {entry.host or 'some machine'}{at}"

@@ -63,6 +63,17 @@ def _since(context: click.Context, parameter: click.Parameter, text: str | None)
     return datetime(day.year, day.month, day.day, tzinfo=timezone.utc)
 
 
+def key_values(pairs: tuple[str, ...]) -> dict[str, str]:
+    """The arguments KEY=VALUE of a command that is about one entity."""
+    found = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise click.UsageError(f"'{pair}' is no KEY=VALUE; write the key, = and its value: origin=EWR")
+        found[name] = value
+    return found
+
+
 def options(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
     def decorate(command: _Command) -> _Command:
         return functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)

@@ -94,3 +94,17 @@ def shown(path: Path) -> str:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
         return str(path)
+
+
+def value_text(value: object) -> str:
+    """A feature's value, in few words."""
+    if isinstance(value, bool):  # as a key or a request value is written
+        return str(value).lower()
+    if isinstance(value, datetime):
+        return utc(value)
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list):
+        shown = ", ".join(value_text(item) for item in value[:4])
+        return f"[{shown}, ... {len(value)} in all]" if len(value) > 4 else f"[{shown}]"
+    return str(value)

@@ -199,12 +199,14 @@ class Store:
             yield [(id_.decode(), fields.get(b"row", b"")) for id_, fields in found]
             after = found[-1][0].decode()
 
-    def newest(self, stream: str, since: datetime | None = None) -> Iterator[list[tuple[str, bytes]]]:
-        """(id, row) of ``stream``, the newest first, some at a time, back to the instant ``since``.
+    def newest(
+        self, stream: str, since: datetime | None = None, until: datetime | None = None
+    ) -> Iterator[list[tuple[str, bytes]]]:
+        """(id, row) of ``stream``, the newest first, some at a time, back to the instant ``since``, from ``until``.
 
         An id is milliseconds of Redis's own clock, '-', and a number.
         """
-        first, last = "-" if since is None else str(max(0, int(since.timestamp() * 1000))), "+"
+        first, last = _id_at(since, "-"), _id_at(until, "+")
         while True:
             with translated(self.address, stream):
                 found = self._client.xrevrange(stream, max=last, min=first, count=100)
@@ -297,6 +299,11 @@ if redis.call('HLEN', KEYS[1]) > redis.call('HEXISTS', KEYS[1], ARGV[1]) then re
 redis.call('DEL', KEYS[1])
 return 1
 """
+
+
+def _id_at(moment: datetime | None, end: str) -> str:
+    """The id of what is added to a stream at an instant; ``end``: that of no instant."""
+    return end if moment is None else str(max(0, int(moment.timestamp() * 1000)))
 
 
 def _chunks(items: Iterable[_Item]) -> Iterator[list[_Item]]:

@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from feature_warehouse import get_historical_features
-from feature_warehouse.cli.get import _text
 from feature_warehouse.cli.main import main
+from feature_warehouse.cli.output import value_text
 from tests.support.demo import FIRST_PORT, Demo
 from tests.support.pages import Page
 from tests.support.projects import Project
@@ -57,7 +57,7 @@ def test_the_training_set_has_what_was_read_online(demo: Demo) -> None:
         found = get_historical_features(spine, "departure_delay", timestamp="scheduled_departure_at")
         [known] = found.to_arrow().to_pylist()
     online = dict(line.split(maxsplit=1) for line in read.splitlines())
-    assert {name: _text(known[name]) for name in online} == online
+    assert {name: value_text(known[name]) for name in online} == online
     assert (online["turnaround_minutes"], online["departure_hour"]) == ("37", "19")
 
 
