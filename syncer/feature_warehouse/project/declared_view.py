@@ -236,17 +236,17 @@ def _guards(declared: object, type_: str, place: str) -> Guards:
     for setting in declared:
         if setting not in known:
             raise DefinitionError(f"{place}: unknown setting '{setting}'", closest(setting, known, "known settings"))
-    declared = {
+    given: dict[str, Any] = {
         setting: [*map(_number, value)] if isinstance(value, list) else _number(value)
         for setting, value in declared.items()
     }
     for setting in ("max_null_jump", "max_changed_share"):
-        share = declared.get(setting)
+        share = given.get(setting)
         if share is not None and not (_is_number(share) and 0 <= share <= 1):
             raise DefinitionError(f"{place}: {setting} is {share!r}", "write a share between 0 and 1: 0.2 is 20 %")
-    if not isinstance(declared.get("hold_on_drift", False), bool):
-        raise DefinitionError(f"{place}: hold_on_drift is {declared['hold_on_drift']!r}", "write true or false")
-    ends = declared.get("range")
+    if not isinstance(given.get("hold_on_drift", False), bool):
+        raise DefinitionError(f"{place}: hold_on_drift is {given['hold_on_drift']!r}", "write true or false")
+    ends = given.get("range")
     if ends is not None:
         if not (isinstance(ends, list) and len(ends) == 2 and all(map(_is_number, ends)) and ends[0] <= ends[1]):
             raise DefinitionError(
@@ -259,7 +259,7 @@ def _guards(declared: object, type_: str, place: str) -> Guards:
                 "leave it out; what a date or a text may be is a dbt test of the model",
             )
         ends = (ends[0], ends[1])
-    return Guards(**{**declared, "range": ends})
+    return Guards(**{**given, "range": ends})
 
 
 def _number(value: Any) -> Any:
