@@ -6,6 +6,7 @@ spellings are no news, and what two texts say differently can be told clause by 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -45,6 +46,7 @@ class Clauses:
     limit: str = ""
     order: str = ""
     combined: str = ""  # union, except ...
+    branches: int = 0  # of these
 
 
 class _Spelling(Calls):
@@ -178,12 +180,12 @@ def _selects(text: str) -> Mapping[str, Clauses] | Unclear:
         if isinstance(query, exp.Subquery):
             visit(query.this, name)
         elif isinstance(query, exp.SetOperation):
-            kind = f"{query.key} {'' if query.args.get('distinct') else 'all'}".strip()
-            found[name] = Clauses(combined=kind)
-            visit(query.this, name_of(f"{name} first branch".strip()))
-            visit(query.expression, name_of(f"{name} second branch".strip()))
+            branches = list(_branches(query))
+            found[name] = Clauses(combined=_kind(query), branches=len(branches))
+            for number, branch in enumerate(branches, start=1):
+                visit(branch, name_of(f"{name} branch {number}".strip()))
         elif isinstance(query, exp.Select):
-            found[name] = _clauses(query, by_position=name.endswith("branch"))
+            found[name] = _clauses(query, by_position=_BRANCH.search(name) is not None)
             from_ = query.args.get("from_")
             for table in [*([from_.this] if from_ else []), *(join.this for join in query.args.get("joins") or ())]:
                 if isinstance(table, exp.Subquery):
@@ -191,6 +193,26 @@ def _selects(text: str) -> Mapping[str, Clauses] | Unclear:
 
     visit(query, "")
     return found
+
+
+_BRANCH = re.compile(r"(^| )branch \d+$")
+
+
+def _kind(query: exp.SetOperation) -> str:
+    return f"{query.key} {'' if query.args.get('distinct') else 'all'}".strip()
+
+
+def _branches(query: exp.SetOperation) -> Iterator[exp.Expr]:
+    """The queries that one operation combines; a UNION of a UNION is one of three."""
+    left = query.this
+    own = isinstance(left, exp.SetOperation) and not any(
+        left.args.get(p) for p in ("order", "limit", "offset", "with_")
+    )
+    if own and isinstance(query, exp.Union) and _kind(left) == _kind(query):
+        yield from _branches(left)
+    else:
+        yield left
+    yield query.expression
 
 
 def _with_windows(query: exp.Select) -> exp.Select:

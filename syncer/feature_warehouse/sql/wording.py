@@ -31,7 +31,10 @@ def compared(node: str, old: str, new: str, qualified: bool = False) -> list[Sai
     except Unclear:  # the change itself says why it is compared as text
         return [Said(f"the SQL of `{node}` changed")] if words_of(old) != words_of(new) else []
     sentences: list[Said] = []
+    numbers = [name for name in after if name in before and before[name].branches != after[name].branches]
     for name in after:
+        if any(name.startswith(f"{one} branch ".lstrip()) for one in numbers):
+            continue  # which is which cannot be told by their places
         if name in before:
             where = f"`{name}` of `{node}`" if name else f"`{node}`"
             sentences += _compared(where, before[name], after[name], qualified, final=not name)
@@ -42,6 +45,8 @@ def compared(node: str, old: str, new: str, qualified: bool = False) -> list[Sai
 
 
 def _compared(where: str, old: Clauses, new: Clauses, qualified: bool, *, final: bool) -> Iterator[Said]:
+    if old.combined == new.combined and old.branches != new.branches:
+        yield Said(f"{old.combined} of {old.branches} -> {new.branches} queries in {where}")
     if old.combined != new.combined:
         yield Said(f"{old.combined or 'one query'} -> {new.combined or 'one query'} in {where}")
     if old.distinct != new.distinct:

@@ -129,6 +129,18 @@ def test_a_position_in_group_by_counts_all_columns_also_two_of_one_name() -> Non
     assert changed.reasons == ("group by tailnum, carrier -> tailnum in `grouped`",)
 
 
+def test_a_query_more_in_a_union_is_one_sentence() -> None:
+    branch = "select carrier, arrived_at, delay from {}"
+    tables = ["raw_flights", "stg_flights", "raw_flights"]
+    view = "select carrier, arrived_at as event_at, avg(delay) over (partition by carrier) as mean_delay, 1 as flights from (with u as ({}) select * from u)"
+    text = view.format(" union all ".join(map(branch.format, tables)))
+    more = view.format(" union all ".join(map(branch.format, ["stg_flights", *tables])))
+    other = text.replace("delay from stg", "delay + 1 from stg")
+    [first, _], [second, _] = (judge(project(text), VIEW, project(new), VIEW) for new in (more, other))
+    assert first.reasons == ("union all of 3 -> 4 queries in `u` of `carrier_delays`",)
+    assert second.reasons == ("`column 3` delay -> delay + 1 in `u branch 2` of `carrier_delays`",)
+
+
 def test_breaks() -> None:
     renamed = View(
         node="carrier_delays",
