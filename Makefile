@@ -63,6 +63,7 @@ bench: $(READY) $(FEAST) ## measure syncs, the way back, joins and reads, also b
 	$(BIN)/python -m benchmarks.readers
 	$(BIN)/python -m benchmarks.point_in_time
 	$(BIN)/python -m benchmarks.point_in_time_growth
+	$(BIN)/python -m benchmarks.settled
 	$(BIN)/python -m benchmarks.feast_join
 	$(BIN)/python -m benchmarks.windows 500000
 	$(BIN)/python -m benchmarks.gate

@@ -28,12 +28,18 @@
         {% endfor %}
     {% endif %}
 
+    {% set chosen = [] %}
+
+    {% for read in reads %}
+        {% do chosen.append(dict(read, settled=feature_warehouse._settled(read.view, macro_name))) %}
+    {% endfor %}
+
     {{ return(
         adapter.dispatch("point_in_time_select", "feature_warehouse")(
             spine=spine,
             spine_columns=columns,
             spine_timestamp=spine_timestamp,
-            reads=reads,
+            reads=chosen,
             on_demand=on_demand,
             allow_equal=allow_equal,
             known_as_of=known_as_of,

@@ -2,11 +2,7 @@
 
    A row counts from the moment both its times have passed, the later of the two, so "known at t" is one inequality. Among
    the rows that count, the newest event wins, but DuckDB's ASOF join takes the row that began to count last. The two agree
-   once every row is dropped that another one had overtaken when it began to count. Only two kinds of rows can be:
-   - a late one (known after its event), by a newer event that counted no later. All rows that can overtake it lie between
-     its event and its availability; looking for them there alone spares sorting a history that has few late rows.
-   - an early one (known before its event), by a later revision of the same event that was known by then too.
-   A history with neither costs what the bare ASOF join costs. #}
+   once every row is dropped that another one had overtaken when it began to count; _history.sql drops them. #}
 {% macro duckdb__point_in_time_select(
     spine, spine_columns, spine_timestamp, reads, on_demand, allow_equal, known_as_of
 ) %}
@@ -18,78 +14,19 @@
         spine as (
             select *
             from {{ spine }}
-            {% if not spine_columns %}
-                where
-                    {{ feature_warehouse._instant_or_error(
+            where
+                true
+                {% for read in reads if read.get("settled") %}
+                    and {{ feature_warehouse._settled_is_current(read) }}
+                {% endfor %}
+                {% if not spine_columns %}
+                    and {{ feature_warehouse._instant_or_error(
                         asked, feature_warehouse._naive_spine(spine_timestamp, none, "point_in_time_join")
                     ) }}
-            {% endif %}
+                {% endif %}
         ),
 
-        {% for read in reads %}
-            {% set view = read.view %}
-            {% set event = feature_warehouse._quoted(view.event_timestamp) %}
-            {% set known = feature_warehouse._quoted(view.available_at or view.event_timestamp) %}
-            {% set key_columns = feature_warehouse._quoted(read["keys"].keys()) %}
-
-            -- {{ view.id }}: the rows that happened and were known
-            rows_{{ loop.index }} as {{ "not materialized" if view.stored else "materialized" }} (
-                select
-                    {% for key in key_columns %} {{ key }}, {% endfor %}
-                    {{ event }} as __event,
-                    {{ known }} as __known,
-                    {{ "greatest(" ~ event ~ ", " ~ known ~ ")" if view.available_at else event }} as __since,
-                    {% if view.deleted %}
-                        coalesce({{ feature_warehouse._quoted(view.deleted) }}, false) as __deleted,
-                    {% endif %}
-                    {{ feature_warehouse._quoted(read["columns"].keys()) | join(", ") }}
-                from {{ view.relation }}
-                where
-                    {{ event }} is not null
-                    {% if view.available_at %} and {{ known }} is not null {% endif %}
-                    {% if known_as_of %} and {{ known }} <= timestamptz '{{ known_as_of }}' {% endif %}
-            ),
-
-            {% if view.available_at %}
-                {% set rows = "rows_" ~ loop.index %}
-                {% set keys = key_columns | join(", ") %}
-
-                -- for each entity, from its first late event to its last late availability
-                late_{{ loop.index }} as (
-                    select {{ keys }}, min(__event) as __first_event, max(__known) as __last_known
-                    from {{ rows }}
-                    where __known > __event
-                    group by {{ keys }}
-                ),
-
-                overtaken_{{ loop.index }} as (
-                    select {{ keys }}, __event, __known
-                    from {{ rows }}
-                    inner join late_{{ loop.index }} using ({{ keys }})
-                    where __event >= __first_event and __since <= __last_known
-                    qualify __event < max(__event) over (partition by {{ keys }} order by __since)
-                    union all
-                    select {{ keys }}, __event, __known
-                    from {{ rows }} as early
-                    where
-                        __known < __event
-                        and exists (
-                            select 1
-                            from {{ rows }} as revision
-                            where
-                                {% for key in key_columns %} revision.{{ key }} = early.{{ key }} and {% endfor %}
-                                revision.__event = early.__event
-                                and revision.__known > early.__known
-                                and revision.__known <= early.__event
-                        )
-                ),
-
-                history_{{ loop.index }} as (
-                    select * from {{ rows }} anti join overtaken_{{ loop.index }} using ({{ keys }}, __event, __known)
-                ),
-            {% else %} history_{{ loop.index }} as (select * from rows_{{ loop.index }}),
-            {% endif %}
-        {% endfor %}
+        {% for read in reads %} {{ feature_warehouse._history(read, loop.index, known_as_of) }} {% endfor %}
 
         {# What is unknown matches nothing: DuckDB 1.5's ASOF join gives it other rows' values. No struct of the features: the
            loops that join a few spine rows turn -0.0 in it into 0.0 (in a list they still do). #}

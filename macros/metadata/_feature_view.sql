@@ -1,6 +1,7 @@
 {# The feature view behind a relation, checked and ready to use:
    {id, relation, join_keys, event_timestamp, available_at (none: waived), deleted, ttl_seconds, sync_delay_seconds,
-   tier, expected_every_seconds (none: no interval), history, has_append_only_test, stored (a table: reading it twice
+   tier, expected_every_seconds (none: no interval), history, has_append_only_test, settled (the name of the model of its
+   settled history; none: it has none), stored (a table: reading it twice
    computes nothing twice), features, columns}.
    `macro_name` is the macro that errors name. Call it only when executing. #}
 {% macro _feature_view(relation, macro_name) %}
@@ -76,6 +77,7 @@
         "tier": tier,
         "expected_every_seconds": tiers[tier] if expected is none else expected,
         "history": declared.get("history"),
+        "settled": declared.get("settled"),
         "has_append_only_test": fact.get("has_append_only_test", true),
         "stored": fact.get("materialized") in ["table", "incremental"],
         "features": columns.keys() | reject("in", join_keys + times + deleted) | list,

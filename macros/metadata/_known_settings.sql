@@ -4,7 +4,7 @@
         {
             "feature_view": [
                 "entity", "join_keys", "event_timestamp", "available_at", "ttl", "deleted", "sync_delay", "history",
-                "tier", "expected_every", "lookback",
+                "tier", "expected_every", "lookback", "settled",
             ],
             "feature_service": ["name", "version", "features", "request", "on_demand"],
             "features": ["view", "features", "keys", "prefix"],

@@ -40,6 +40,8 @@ class DeclaredView:
     append_only: bool = False  # `history: append_only`: rows are added and never changed
     append_only_test: bool = False  # and the test history_append_only watches it
     sync_delay: timedelta | None = None  # how much later than known a value is online; training joins by it
+    settled: str | None = None  # the model of its settled history
+    settled_relation: str | None = None  # None: there is no such model
     lookbacks: Mapping[str, timedelta | None] = field(default_factory=dict)  # declared, by feature; None: without end
     guards: Mapping[str, Guards] = field(default_factory=dict)  # by feature
 
@@ -74,7 +76,7 @@ def read_declarations(manifest: dict[str, Any]) -> Declarations:
     problems: list[DefinitionError] = []
     views: dict[str, DeclaredView] = {}
     models = in_order(node for node in manifest["nodes"].values() if node["resource_type"] == "model")
-    latest = {node["name"]: node for node in models}
+    by_name = {node["name"]: node for node in models}
     watched = {
         node.get("attached_node")
         for node in manifest["nodes"].values()
@@ -92,9 +94,10 @@ def read_declarations(manifest: dict[str, Any]) -> Declarations:
         except DefinitionError as problem:
             problems += problems_of(problem)
             continue
-        newest = latest.get(f"latest_{view.name}_v{view.version}")
+        newest = by_name.get(f"latest_{view.name}_v{view.version}")
         if newest is not None and node["unique_id"] not in newest["depends_on"]["nodes"]:
             newest = None
+        settled = by_name.get(declared.get("settled"))
         views[view.id] = DeclaredView(
             view=view,
             path=yaml_path(node),
@@ -105,6 +108,8 @@ def read_declarations(manifest: dict[str, Any]) -> Declarations:
             append_only=declared.get("history") == "append_only",
             append_only_test=node["unique_id"] in watched,
             sync_delay=read_sync_delay(declared, place_of(node)),
+            settled=declared.get("settled"),
+            settled_relation=settled["relation_name"] if settled else None,
             lookbacks=lookbacks,
             guards=guards,
         )

@@ -110,7 +110,7 @@ def _view_settings(declared: object, place: str) -> dict[str, Any]:
     for setting, hint in _REQUIRED.items():
         if not declared.get(setting):
             raise DefinitionError(f"{place}: config.meta.feature_view has no '{setting}'", hint)
-    for setting in ("entity", "event_timestamp", "available_at", "deleted", "tier"):
+    for setting in ("entity", "event_timestamp", "available_at", "deleted", "tier", "settled"):
         value = declared.get(setting)
         if value is not None and not isinstance(value, str):
             raise DefinitionError(f"{place}: {setting} is {value!r}", "write one name")

@@ -24,6 +24,7 @@ SETTINGS: Mapping[str, frozenset[str]] = {
             "tier",
             "expected_every",
             "lookback",
+            "settled",
         )
     ),
     "feature_service": frozenset(("name", "version", "features", "request", "on_demand")),

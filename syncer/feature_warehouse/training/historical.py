@@ -7,7 +7,7 @@ read-only connection of ours, so an open notebook or another reader does no harm
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -77,7 +77,7 @@ class HistoricalFeatures(FeatureTable):
         if not request.is_duckdb:
             with request.open_source() as source, open_local() as local:
                 spine, sql = joined(request, self._spine, self._timestamp, self._known_as_of, source, local)
-                yield _Open(local, spine, local.query(sql), source)
+                yield _Open(local, spine, {}, local.query(sql), source)
             return
         with request.open_duckdb("a training set") as warehouse:
             spine = place_spine(warehouse, self._spine, request.reads, request.views, request.service, self._timestamp)
@@ -87,8 +87,9 @@ class HistoricalFeatures(FeatureTable):
                 f"spine_timestamp={self._timestamp!r}",
                 *([f"known_as_of={self._known_as_of!r}"] if self._known_as_of else []),
             ]
-            sql = spine.in_order(request.compile("point_in_time_join", arguments))
-            yield _Open(warehouse, spine, warehouse.query(sql), warehouse)
+            settled = request.settled(warehouse)
+            sql = spine.in_order(request.compile("point_in_time_join", arguments, settled.values()))
+            yield _Open(warehouse, spine, settled, warehouse.query(sql), warehouse)
 
     def _manifest(self, opened: _Open, seen: Seen, path: Path) -> TrainingSetManifest:
         """What there is to say about the training set that is to lie at ``path``, once all of it was seen."""
@@ -103,6 +104,7 @@ class HistoricalFeatures(FeatureTable):
                 features=tuple(features),
                 definition=definitions[view],
                 history=self._history(opened, view, until),
+                settled=opened.settled.get(view),
             )
             for view, features in request.wanted().items()
         )
@@ -159,6 +161,7 @@ class _Open:
 
     warehouse: DuckDB  # that gives the rows
     spine: PlacedSpine
+    settled: Mapping[str, str]  # by view: the model of the settled history that is read in its place
     batches: pa.RecordBatchReader
     source: Source  # that has the histories
 

@@ -63,6 +63,7 @@ class ViewRecord:
     features: tuple[str, ...]
     definition: str | None
     history: HistoryRecord
+    settled: str | None = None  # the model of the settled history that was read in place of the view
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ from feature_warehouse.training.spine import outputs
 from feature_warehouse.warehouse.duckdb import DuckDB
 from feature_warehouse.warehouse.opening import open_duckdb, open_source
 from feature_warehouse.warehouse.source import Source
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,9 +68,15 @@ class Request:
             if feature.name in read.features
         }
 
-    def compile(self, macro: str, arguments: Sequence[str], *, introspect: bool = False) -> str:
-        """The SQL of a macro of ours for these features; ``arguments`` are its others, in Jinja."""
-        return compile_sql(self.project, f"{{{{ {self.call(macro, arguments)} }}}}", introspect=introspect)
+    def compile(
+        self, macro: str, arguments: Sequence[str], models: Iterable[str] = (), *, introspect: bool = False
+    ) -> str:
+        """The SQL of a macro of ours for these features; ``arguments`` are its others, in Jinja.
+
+        ``models``: others that it may read, by name.
+        """
+        named = "".join(f"{{% do ref({model!r}) %}}" for model in models)
+        return compile_sql(self.project, f"{named}{{{{ {self.call(macro, arguments)} }}}}", introspect=introspect)
 
     def with_on_demand(self, rows: str, purpose: str) -> str:
         """A query of DuckDB that adds the on-demand features of the service to those of ``rows``."""
@@ -85,6 +94,21 @@ class Request:
         if self.service is not None:
             given.append(f"service={f'{self.service.name}.v{self.service.version}'!r}")
         return f"feature_warehouse.{macro}({', '.join(given)})"
+
+    def settled(self, warehouse: DuckDB) -> dict[str, str]:
+        """{view: the model of its settled history} of those views that are read and whose settled history is there."""
+        found = {}
+        for view in self.wanted():
+            declared = self.declarations.views[view]
+            if declared.settled is None or not self.project.variables.get("feature_warehouse_settled", True):
+                continue
+            if declared.settled_relation is not None and warehouse.has(declared.settled_relation):
+                found[view] = declared.settled
+            else:
+                _log.warning(
+                    "%s is joined without its settled history: %s is not in the warehouse", view, declared.settled
+                )
+        return found
 
     def definitions(self) -> dict[str, str | None]:
         """What each view that is read means, as the registry keeps it; None where its SQL cannot be known."""

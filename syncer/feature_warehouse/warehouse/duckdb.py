@@ -135,6 +135,14 @@ class DuckDB:
                 found = found.project(f"* replace ({', '.join(f'{name}::hugeint as {name}' for name in wide)})")
             return found.to_arrow_reader(BATCH_ROWS)
 
+    def has(self, relation: str) -> bool:
+        """Whether there is such a table or view; ``relation``: quoted in full, as dbt writes it."""
+        known = "select database_name, schema_name, {0}_name as name from duckdb_{0}s()"
+        quoted = 'format(\'"{}"."{}"."{}"\', database_name, schema_name, name)'
+        found = f"select 1 from ({known.format('table')} union all {known.format('view')}) "
+        rows: int = self.query(f"{found} where {quoted} = {_literal(relation)}").read_all().num_rows
+        return rows > 0
+
     def run(self, *statements: str) -> None:
         """Runs ``statements`` that make names and temporary tables, none of them in the file; the snapshot ends.
 

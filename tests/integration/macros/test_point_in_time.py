@@ -251,10 +251,8 @@ def test_every_row_equals_the_oracle(engine: Engine, history: list[Any], spine: 
     assert_join_equals_oracle(engine, history, spine, loops)
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_every_row_of_thousands_of_cases_equals_the_oracle(engine: Engine, seed: int) -> None:
-    """1,000 histories of one entity each in one run, from empty to dense on few moments: every tie and edge occurs."""
-    draw = random.Random(seed)
+def thousands_of_cases(draw: random.Random) -> tuple[list[Any], list[Any]]:
+    """1,000 histories of an entity each, from empty to dense on few moments: all ties and edges occur; and a spine."""
 
     def moment(steps: int) -> datetime | None:
         step, jitter, odd = draw.randrange(steps), draw.choice([0, 0, 0, 0, -1, 1]), draw.random()
@@ -271,7 +269,13 @@ def test_every_row_of_thousands_of_cases_equals_the_oracle(engine: Engine, seed:
             values = {"amount": draw.choice([None, 0, 2**53 + 1]), "gone": draw.choice([None, False, False, True])}
             history[key, event_at, known_at] = {"key": key, "event_at": event_at, "known_at": known_at, **values}
         spine += [(key, at) for at in (moment(steps) for _ in range(draw.choice([1, 2, 5]))) if at not in ENDS]
-    assert_join_equals_oracle(engine, list(history.values()), spine, loops=False)
+    return list(history.values()), spine
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_every_row_of_thousands_of_cases_equals_the_oracle(engine: Engine, seed: int) -> None:
+    history, spine = thousands_of_cases(random.Random(seed))
+    assert_join_equals_oracle(engine, history, spine, loops=False)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
