@@ -16,8 +16,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import redis
 
 from feature_warehouse.warehouse import duckdb as warehouse
 from tests.support.results import assert_held, assert_refused, contents
@@ -376,7 +378,8 @@ def test_a_view(bad: Bad, shop: Shop) -> None:
     assert advice.startswith("Hint: ")
     assert bad.hint in advice
     assert done.stdout.count(" (held)") == 1
-    markers = contents(shop.redis_url)[b"shop_dev:#markers"]
+    with redis.Redis.from_url(shop.redis_url) as server:
+        markers: Any = server.hgetall("shop_dev:#markers")
     assert sorted(b'"state": "done"' in text for name, text in markers.items() if name[:1] != b"#") == [
         False,
         True,
