@@ -53,6 +53,16 @@ def run(
     )
 
 
+def stand_in(folder: Path, program: str, found: str) -> Path:
+    """A program that notes what it is asked and, asked what is there, finds that; the file with its notes."""
+    notes, file = folder / f"{program}.txt", folder / "programs" / program
+    file.parent.mkdir(exist_ok=True)
+    writes = "*' --method '*|*' --request '*"
+    file.write_text(f'#!/bin/sh\necho "$@" >> {notes}\ncase " $* " in {writes}) ;; *) {found or ":"} ;; esac\n')
+    file.chmod(0o755)
+    return notes
+
+
 def test_the_github_job_refuses_a_silent_change_and_says_where(repository: Clone, tmp_path: Path) -> None:
     [job] = yaml.safe_load(GUIDE.block("github"))["jobs"].values()
     assert job["steps"][0]["with"]["fetch-depth"] == 0
@@ -65,8 +75,28 @@ def test_the_github_job_refuses_a_silent_change_and_says_where(repository: Clone
     )
     git(repository.folder, "commit", "--quiet", "-am", "two weeks")
     summary = tmp_path / "summary.md"
-    done = run(repository, commands[2:], GITHUB_BASE_REF="main", GITHUB_STEP_SUMMARY=str(summary))
+    [comment] = [step for step in job["steps"] if "env" in step]
+    pull_request = {"COMMENTS": "repos/shop/features/issues", "NUMBER": "7", "GITHUB_BASE_REF": "main"}
+    assert comment["env"].keys() == {"GH_TOKEN", *pull_request} - {"GITHUB_BASE_REF"}
+    posted = stand_in(tmp_path, "gh", found="")
+    programs = tmp_path / "programs"
+    (programs / "syncer").symlink_to(Path(sys.executable).parent / "syncer")
+    done = run(repository, commands[2:], programs, **pull_request, GITHUB_STEP_SUMMARY=str(summary))
     assert done.returncode == 1, done.stderr
+    assert (
+        posted.read_text()
+        .splitlines()[-1]
+        .endswith("--method POST repos/shop/features/issues/7/comments --field body=@features.md")
+    )
+    assert (repository.folder / "features.md").read_text() == summary.read_text()
+    posted.unlink()
+    stand_in(tmp_path, "gh", found="echo 41; echo 42")  # a comment of ours is there
+    assert run(repository, [comment["run"]], programs, **pull_request).returncode == 0
+    assert (
+        posted.read_text()
+        .splitlines()[-1]
+        .endswith("--method PATCH repos/shop/features/issues/comments/41 --field body=@features.md")
+    )
     assert summary.read_text().split("<details>")[0] == MARKDOWN
     taken_away = [line for line in summary.read_text().splitlines() if line.startswith("-  ")]
     assert [line.split("BETWEEN ")[-1] for line in taken_away] == ["days.day - 6 AND days.day"]
@@ -112,11 +142,20 @@ def test_the_gitlab_job_passes_what_is_only_written_otherwise(repository: Clone,
     )
     git(repository.folder, "commit", "--quiet", "-am", "the same in other words")
     git(repository.folder, "update-ref", "-d", "refs/remotes/origin/main")  # the job fetches it
-    asked = tmp_path / "asked"
-    (tmp_path / "syncer").write_text(f'#!/bin/sh\necho "$@" >> {asked}\necho said\n')
-    (tmp_path / "syncer").chmod(0o755)
-    done = run(repository, job["script"], tmp_path, CI_MERGE_REQUEST_TARGET_BRANCH_NAME="main")
-    assert done.returncode == 0, done.stderr
+    asked = stand_in(tmp_path, "syncer", found="echo said")
+    request = {"CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "main", "CI_API_V4_URL": "https://x/api/v4", "CI_PROJECT_ID": "3"}
+    request |= {"CI_MERGE_REQUEST_IID": "7", "NOTES_TOKEN": "t0k3n"}
+    url = "https://x/api/v4/projects/3/merge_requests/7/notes"
+    (tmp_path / "programs" / "python").symlink_to(sys.executable)
+    for there, sends in (
+        ('[{"id": 40, "body": "hello"}]', f"--request POST {url}"),
+        ('[{"id": 40, "body": "hello"}, {"id": 41, "body": "### Features, compared with"}]', f"--request PUT {url}/41"),
+    ):
+        sent = stand_in(tmp_path, "curl", found=f"echo '{there}'")
+        asked.unlink(missing_ok=True)
+        done = run(repository, job["script"], tmp_path / "programs", **request)
+        assert done.returncode == 0, done.stderr
+        assert sent.read_text().splitlines()[-1].endswith(f"--data-urlencode body@features.md {sends}")
     [artifact] = job["artifacts"]["paths"]
     assert (repository.folder / artifact).read_text() == "said\n"
     diff, check = asked.read_text().splitlines()
