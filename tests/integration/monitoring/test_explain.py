@@ -321,7 +321,7 @@ def test_the_past_needs_no_redis(shop: Shop) -> None:
 
 
 def test_the_transcript_of_the_page(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("feature_warehouse.monitoring.trail._revision", lambda folder: "3f2c1a9b0d4e")
+    monkeypatch.setattr("feature_warehouse.monitoring.trail.revision", lambda folder: "3f2c1a9b0d4e")
     monkeypatch.setattr("socket.gethostname", lambda: "ci-7")
     monkeypatch.setattr("feature_warehouse.mirror.lease.secrets.token_hex", lambda size: "95fabe77755873d5")
     monkeypatch.setenv("LOGNAME", "ada")

@@ -259,7 +259,7 @@ def test_the_transcript_of_the_page(shop: Shop, monkeypatch: pytest.MonkeyPatch)
     page = Page("guides/monitoring.md").block("log").splitlines()
     assert page[0] == "$ syncer log"
     monkeypatch.setattr("feature_warehouse.monitoring.trail.datetime", _Clock)
-    monkeypatch.setattr("feature_warehouse.monitoring.trail._revision", lambda folder: "3f2c1a9b0d4e")
+    monkeypatch.setattr("feature_warehouse.monitoring.trail.revision", lambda folder: "3f2c1a9b0d4e")
     monkeypatch.setattr("socket.gethostname", lambda: "ci-7")
     monkeypatch.setenv("LOGNAME", "ada")
     shop.syncer("sync")
