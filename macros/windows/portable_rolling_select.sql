@@ -96,7 +96,13 @@
         {% elif feature.aggregate in ["avg", "rate"] %}
             cast(sum({{ known }}) as double precision) / nullif(count({{ known }}), 0)
         {% elif feature.aggregate in ["min", "max"] %} {{ feature.aggregate }}({{ known }})
-        {% elif feature.aggregate == "stddev" %} cast(stddev_samp({{ known }}) as double precision)
+        {% elif feature.aggregate == "stddev" %}
+            {# Sums of equal doubles may round away from them. #}
+            case
+                when count({{ known }}) > 1 and min({{ known }}) = max({{ known }})
+                then 0
+                else cast(stddev_samp({{ known }}) as double precision)
+            end
         {% elif feature.aggregate == "count_distinct" %} count(distinct {{ known }})
         {% elif feature.aggregate == "last" %}
             {% set ranked = value ~ "_rank" %}

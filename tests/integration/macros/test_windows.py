@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.engines import NAMES, Engine, asked, database_of, type_on
 from tests.support.pages import Page
 from tests.support.projects import Project
 
@@ -137,37 +138,35 @@ VIEWS = {
     "portable": (PORTABLE.format(features=[f.call for f in FEATURES]), True),
     "waived": (PUBLIC.format(available_at="none", features=[f.call for f in FEATURES]), False),
 }
+#: In PostgreSQL the public form is the portable one.
+FORMS = {"duckdb": tuple(VIEWS), "postgres": ("rolling", "waived")}
 
 
 def declared(columns: dict[str, str]) -> str:
     return "\n".join(f'      - {{name: {name}, data_type: "{type_}"}}' for name, type_ in columns.items())
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+@pytest.fixture(scope="module", params=NAMES)
+def engine(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Engine]:
     keys, times = {"k": "varchar", "region": "integer"}, {"event_at": "timestamptz", "known_at": "timestamptz"}
-    columns = declared(keys | {feature.name: feature.data_type for feature in FEATURES} | times)
-    empty = ", ".join(f"null::{type_} as {name}" for name, type_ in COLUMNS.items())
+    types = keys | {feature.name: feature.data_type for feature in FEATURES} | times
+    columns = declared({name: type_on(request.param, type_) for name, type_ in types.items()})
+    empty = ", ".join(f"null::{type_on(request.param, type_)} as {name}" for name, type_ in COLUMNS.items())
     files = {
         "models/events.sql": f"{{{{ config(materialized='table') }}}} select {empty} where false",
         "models/labels.sql": (
             "{{ config(materialized='table') }} select 'a' as k, 1::integer as region, now() as asked_at where false"
         ),
-        "models/views.yml": "models:" + "".join(VIEW.format(name=name, columns=columns) for name in VIEWS),
+        "models/views.yml": "models:"
+        + "".join(VIEW.format(name=name, columns=columns) for name in FORMS[request.param]),
     }
-    for view, (sql, _) in VIEWS.items():
-        files[f"models/{view}_v1.sql"] = sql
+    for view in FORMS[request.param]:
+        files[f"models/{view}_v1.sql"] = VIEWS[view][0]
         files[f"models/joined_{view}.sql"] = JOIN.format(view=view)
-    made = Project(tmp_path_factory.mktemp("shop"), files)
+    made = Project(tmp_path_factory.mktemp("shop"), files, server=database_of(request, request.param))
     made.dbt("run")
-    return made
-
-
-@pytest.fixture(scope="module")
-def connection(project: Project) -> Iterator[duckdb.DuckDBPyConnection]:
-    with duckdb.connect(str(project.database)) as made:
-        made.execute("set TimeZone = 'UTC'")
-        yield made
+    with asked(made) as asks:
+        yield asks
 
 
 # --- the oracle ------------------------------------------------------------------------------------------------------
@@ -237,42 +236,32 @@ def agrees(feature: Feature, found: Any, expected: Any, sizes: list[float]) -> b
 # --- the comparison --------------------------------------------------------------------------------------------------
 
 
-def fill(connection: duckdb.DuckDBPyConnection, events: list[Event]) -> None:
-    connection.execute("delete from events")
-    if events:
-        marks = ", ".join("?" * len(COLUMNS))
-        connection.executemany(f"insert into events values ({marks})", [[e[c] for c in COLUMNS] for e in events])
+def fill(engine: Engine, events: list[Event]) -> None:
+    engine.fill("events", list(COLUMNS), [[event[column] for column in COLUMNS] for event in events])
 
 
-def build(project: Project, connection: duckdb.DuckDBPyConnection, view: str) -> None:
-    connection.execute(f"delete from {view}_v1")
-    connection.execute(f"insert into {view}_v1 by name {project.compiled(f'{view}_v1')}")
+def build(engine: Engine, view: str) -> None:
+    columns = ", ".join(["k", "region", *(feature.name for feature in FEATURES), "event_at", "known_at"])
+    engine.execute(f"delete from {view}_v1")
+    windows = engine.project.compiled(f"{view}_v1")
+    engine.execute(f"insert into {view}_v1 ({columns}) select {columns} from ({windows}) as windows")
 
 
-def assert_join_equals_oracle(
-    project: Project,
-    connection: duckdb.DuckDBPyConnection,
-    events: list[Event],
-    spine: list[tuple[Any, Any, datetime]],
-) -> None:
-    fill(connection, events)
-    connection.execute("delete from labels")
-    connection.executemany("insert into labels values (?, ?, ?)", spine)
-    for view, (_, available) in VIEWS.items():
-        build(project, connection, view)
-        repeated = connection.execute(
-            f"select k, region, event_at from {view}_v1 group by all having count(*) > 1"
-        ).fetchall()
-        assert repeated == [], view
-        early = connection.execute(f"select * from {view}_v1 where known_at is null or known_at > event_at").fetchall()
-        assert early == [], view
+def assert_join_equals_oracle(engine: Engine, events: list[Event], spine: list[tuple[Any, Any, datetime]]) -> None:
+    fill(engine, events)
+    engine.fill("labels", ["k", "region", "asked_at"], spine)
+    for view in FORMS[engine.name]:
+        available = VIEWS[view][1]
+        build(engine, view)
+        once = f"select k, region, event_at from {view}_v1 group by k, region, event_at having count(*) > 1"
+        assert engine.rows(once) == [], view
+        early = f"select * from {view}_v1 where known_at is null or known_at > event_at"
+        assert engine.rows(early) == [], view
         entities: dict[Any, list[Event]] = {}
         for event in events:
             if usable(event, available):
                 entities.setdefault((event["k"], event["region"]), []).append(event)
-        cursor = connection.execute(project.compiled(f"joined_{view}"))
-        names = [column[0] for column in cursor.description]
-        rows = cursor.fetchall()
+        names, rows = engine.query(engine.project.compiled(f"joined_{view}"))
         assert len(rows) == len(spine)
         for values in rows:
             row = dict(zip(names, values, strict=True))
@@ -297,12 +286,14 @@ def assert_join_equals_oracle(
                     row[feature.name],
                     expected,
                 )
+    if engine.name == "postgres":
+        return
     # Both forms give the same rows, not only the same joins.
     rows_of = "select k, region, event_at, known_at from {}_v1"
-    difference = connection.execute(
+    difference = engine.rows(
         f"({rows_of.format('rolling')} except all {rows_of.format('portable')}) union all"
         f" ({rows_of.format('portable')} except all {rows_of.format('rolling')})"
-    ).fetchall()
+    )
     assert difference == []
 
 
@@ -343,13 +334,13 @@ drawn_events = st.lists(
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(events=drawn_events)
-def test_every_drawn_window_equals_the_oracle(project: Project, connection: Any, events: list[Event]) -> None:
+def test_every_drawn_window_equals_the_oracle(engine: Engine, events: list[Event]) -> None:
     steps = [START + timedelta(minutes=15 * i, microseconds=j) for i in range(24) for j in (-1, 0, 1)]
-    assert_join_equals_oracle(project, connection, events, [(*key, at) for key in KEYS[:2] for at in steps])
+    assert_join_equals_oracle(engine, events, [(*key, at) for key in KEYS[:2] for at in steps])
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_every_dense_window_equals_the_oracle(project: Project, connection: Any, seed: int) -> None:
+def test_every_dense_window_equals_the_oracle(engine: Engine, seed: int) -> None:
     """Hundreds of events on few moments; with each seed another share of them is late, and by more."""
     draw = random.Random(seed)
     steps = 40
@@ -378,10 +369,10 @@ def test_every_dense_window_equals_the_oracle(project: Project, connection: Any,
         for j in (-1, 0, 1)
         for _ in range(2)
     ]
-    assert_join_equals_oracle(project, connection, events, spine)
+    assert_join_equals_oracle(engine, events, spine)
 
 
-def test_equal_values_have_no_deviation_and_an_emptied_window_no_residue(project: Project, connection: Any) -> None:
+def test_equal_values_have_no_deviation_and_an_emptied_window_no_residue(engine: Engine) -> None:
     events: list[Event] = [
         {
             "k": "a",
@@ -396,17 +387,11 @@ def test_equal_values_have_no_deviation_and_an_emptied_window_no_residue(project
         }
         for i in range(100)
     ]
-    fill(connection, events)
-    build(project, connection, "rolling")
-    assert connection.execute("select distinct stddev_weight_2h from rolling_v1 where count_2h > 1").fetchall() == [
-        (0.0,)
-    ]
-    assert connection.execute("select distinct sum_weight_30m from rolling_v1 where count_30m = 0").fetchall() == [
-        (0.0,)
-    ]
-    assert connection.execute("select distinct sum_weight_30m from rolling_v1 where count_30m = 1").fetchall() == [
-        (0.1,)
-    ]
+    fill(engine, events)
+    build(engine, "rolling")
+    assert engine.rows("select distinct stddev_weight_2h from rolling_v1 where count_2h > 1") == [(0.0,)]
+    assert engine.rows("select distinct sum_weight_30m from rolling_v1 where count_30m = 0") == [(0.0,)]
+    assert engine.rows("select distinct sum_weight_30m from rolling_v1 where count_30m = 1") == [(0.1,)]
 
 
 # --- incremental -----------------------------------------------------------------------------------------------------
@@ -509,8 +494,22 @@ def one(settings: str) -> str:
 
 COUNT = one("'aggregate': 'count', 'window': '7 days'")
 
+#: What an adapter gets for which nobody wrote a form, and one that descends from PostgreSQL's; here it is DuckDB.
+FORM = """
+{{{{ feature_warehouse.{of}__rolling_select(
+    events=ref('stg'), join_keys=['customer'], event_timestamp='ordered_at', available_at='loaded_at', plan={{}},
+    changed_since=none
+) if execute else 'select 1' }}}}
+"""
+
 #: model -> (its SQL, what the error says)
 REFUSED = {
+    "no_form": (
+        FORM.format(of="default"),
+        "it has no form for the adapter duckdb, only for duckdb and postgres. To add one, write the macro"
+        " duckdb__rolling_select in your project, and prove it by the project in integration_tests/",
+    ),
+    "form_of_another": (FORM.format(of="postgres"), "it has no form for the adapter duckdb"),
     "no_list": (call("{'name': 'x'}"), "`features` must be a list of features, got '{'name': 'x'}'. Write features=["),
     "no_features": (
         call("[]"),
