@@ -69,7 +69,8 @@ With `--json` a result is one JSON object on one line:
 | `audit` | `passed`, `drained`, `skipped`; `features`, each with {audited} |
 | `batch` | `rows`, `path`, `as_of` |
 | `check` | `problems` and `warnings`, each with `message`, `hint`, and for other values `retrain` and `diff`; \
-`notes`; `judged`, how many served features; `not_judged`, each with `features`, `what`, `reason`; with `--data`: \
+`rebuild`, as of `register`; `notes`; `judged`, how many served features; \
+`not_judged`, each with `features`, `what`, `reason`; with `--data`: \
 `data` |
 | `drift` | `as_of`; `stale` and `empty`, names of profiles; `features`, each with {drifted} |
 | `drop` | `namespace`, `dropped`; `removed`, entities by view |
@@ -82,11 +83,13 @@ With `--json` a result is one JSON object on one line:
 | `plan` | `namespace`, `as_of`, `compact_limit`; `views`, what the table shows of each, with `held`, why it would be, \
 and `guards`; `cost`, as for `status` |
 | `redis` | `url`, `directory`; once it answers |
-| `register` | `changes`, in words; `retrain`, services; `views` and `services`, the ids that are served |
+| `register` | `changes`, in words; `retrain`, services; `rebuild`, what must be built anew: `view`, `features`, \
+`nodes`, `command`; `alike`, new features that are there already; `views` and `services`, the ids that are served |
 | `release` | `namespace`, `view`; `released`, the hold that it was: `since`, `why`, `by`, `as_of` |
 | `report` | `path`, `bytes`; `views` and `features`, their numbers |
 | `rollback` | `namespace`, `as_of`, `was_as_of`; `unproven`, what may not come back whole; `view`, as one of `sync` |
 | `status` | `namespace`, `as_of`, `clock_stands`, `healthy`, `offline_unknown`, `online_unknown`, `retired`; \
+`rebuild`, as of `register`; \
 `views`, each with `state`, `reasons` and what they rest on; `cost`: bytes and USD in all, by view and by feature |
 | `sync` | `namespace`, `as_of`, `seconds`; `held`, ids; `views`, each with {synced}; with `--every` one a cycle, and \
 of one that fails `at`, `error`, `hint` |

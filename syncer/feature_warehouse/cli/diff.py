@@ -46,12 +46,18 @@ def _markdown(comparison: Comparison, base: str) -> Iterator[str]:
     if comparison.retrain:
         yield ""
         yield f"**To train anew:** {', '.join(comparison.retrain)}."
+    for one in comparison.rebuild:
+        yield ""
+        yield f"**To build anew, in each target:** {_cell(one.remedy)} ({_cell(one.view)}: {', '.join(one.features)})."
     if comparison.features:
         yield ""
         yield "| feature view | features | change | why |"
         yield "|---|---|---|---|"
         for (view, kind, reasons), names in _grouped(comparison).items():
             yield _row(view, ", ".join(names), kind, "<br>".join(map(_cell, reasons)))
+    if comparison.alike:
+        yield ""
+        yield from (f"- {_cell(str(one))}." for one in comparison.alike)
     if comparison.others:
         yield ""
         yield from (f"- {_cell(other)}" for other in comparison.others)

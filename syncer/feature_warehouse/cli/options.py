@@ -109,6 +109,7 @@ def terms_options(command: Callable[..., None]) -> Callable[..., None]:
     @click.option("--allow-failed", is_flag=True, help="Take views of which dbt's last run failed a model or a test.")
     @click.option("--allow-guarded", is_flag=True, help="Take values that a guard of their feature refuses.")
     @click.option("--allow-eviction", is_flag=True, help="Write to a Redis that evicts keys when its memory is full.")
+    @click.option("--allow-unbuilt", is_flag=True, help="Serve new features over rows that were built before them.")
     @click.option("--allow-older", is_flag=True, help="Take a clock that is behind the one of the last sync.")
     @click.option("--max-rows-per-second", type=click.IntRange(1), help="Leave Redis time for its readers.")
     @click.option(

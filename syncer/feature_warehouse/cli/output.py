@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ import click
 from feature_warehouse.errors import SyncerError
 
 if TYPE_CHECKING:
+    from feature_warehouse.gate.rebuild import Rebuild
     from feature_warehouse.mirror.sync import ViewSynced
     from feature_warehouse.wire.marker import Hold
 
@@ -72,6 +73,10 @@ def synced_json(view: ViewSynced) -> dict[str, Any]:
     found = {field.name: getattr(view, field.name) for field in fields(view)}
     reasons = [{"message": reason.message, "hint": reason.hint} for reason in view.reasons]
     return {**found, "held": hold_json(view.held), "reasons": reasons}
+
+
+def rebuild_json(rebuild: Iterable[Rebuild]) -> list[dict[str, object]]:
+    return [{**asdict(one), "message": one.message, "hint": one.hint} for one in rebuild]
 
 
 def file_error(error: OSError) -> SyncerError:

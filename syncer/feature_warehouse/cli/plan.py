@@ -40,6 +40,7 @@ def plan_command(
     Example:
       syncer plan --select carrier_delays
     """
+    from feature_warehouse.gate.unbuilt import unbuilt_features
     from feature_warehouse.mirror.estimate import estimate, planned_sizes
     from feature_warehouse.mirror.namespace import compact_limit, cost_of_length, server_memory
     from feature_warehouse.mirror.preparation import prepare
@@ -47,7 +48,8 @@ def plan_command(
     from feature_warehouse.warehouse.arrow import leave_pandas_out
 
     leave_pandas_out()
-    wanted, store = prepare(project, namespace=namespace, as_of=as_of, selection=select), open_store(url)
+    wanted = prepare(project, namespace=namespace, as_of=as_of, selection=select, unbuilt=unbuilt_features)
+    store = open_store(url)
     with logged():
         found = plan(wanted, store, terms=terms)
     limit = compact_limit(store)

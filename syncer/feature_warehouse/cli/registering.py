@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from feature_warehouse.cli.options import against_option, json_option, project_options
-from feature_warehouse.cli.output import counted, print_json, say_error, shown
+from feature_warehouse.cli.output import counted, print_json, rebuild_json, say_error, shown
 from feature_warehouse.cli.process import uncollected
 from feature_warehouse.errors import RefusedError, SyncerError, ValueChangeError
 from feature_warehouse.project.project import ProjectOptions
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     metavar="REASON",
     help="Serve what cannot be judged, for this reason, and warn no more of it.",
 )
+@click.option(
+    "--accept-unbuilt",
+    metavar="REASON",
+    help="Serve features whose older rows are of an earlier definition, for this reason.",
+)
 @json_option
 @uncollected()
 def register(
@@ -36,6 +41,7 @@ def register(
     against: str | None,
     accept_fix: str | None,
     accept_unjudged: str | None,
+    accept_unbuilt: str | None,
     as_json: bool,
 ) -> None:
     """Take what the project says now into its registry. Writes registry/.
@@ -49,7 +55,13 @@ def register(
 
     proposal = load_proposal(project)
     try:
-        done = register_project(proposal, against=against, accept_fix=accept_fix, accept_unjudged=accept_unjudged)
+        done = register_project(
+            proposal,
+            against=against,
+            accept_fix=accept_fix,
+            accept_unjudged=accept_unjudged,
+            accept_unbuilt=accept_unbuilt,
+        )
     except RefusedError as refused:
         _say(refused.problems, as_json)
         sys.exit(1)
@@ -58,6 +70,8 @@ def register(
             {
                 "changes": done.changes,
                 "retrain": done.retrain,
+                "rebuild": rebuild_json(done.rebuild),
+                "alike": [asdict(one) for one in done.alike],
                 "views": list(done.registry.views),
                 "services": list(done.registry.services),
             }
@@ -67,6 +81,15 @@ def register(
         click.echo(change)
     if done.retrain:
         click.echo(f"To train anew: {', '.join(done.retrain)}.")
+    for alike in done.alike:
+        click.echo(f"{alike}.")
+    for one in done.rebuild:
+        say_error(one.warning, "Warning")
+    if any((accept_fix, accept_unjudged, accept_unbuilt)) and not done.by:
+        say_error(
+            SyncerError("who accepts this is not known, and so not recorded", 'git config user.name "Your Name"'),
+            "Warning",
+        )
     if not done.changes:
         click.echo("The registry already says what the project declares.")
     else:
@@ -100,11 +123,13 @@ def check(
     proposal = load_proposal(project)
     checked = check_project(proposal, against=against)
     proofs = prove_by_data(proposal, checked) if data else []
+    warnings = [*checked.warnings, *(one.warning for one in checked.rebuild)]
     if as_json:
         print_json(
             {
                 "problems": list(map(_json, checked.problems)),
                 "warnings": list(map(_json, checked.warnings)),
+                "rebuild": rebuild_json(checked.rebuild),
                 "notes": checked.notes,
                 "judged": checked.judged,
                 "not_judged": [asdict(one) for one in checked.unjudged],
@@ -112,14 +137,14 @@ def check(
             }
         )
     else:
-        for warning in checked.warnings:
+        for warning in warnings:
             say_error(warning, "Warning")
         _say(checked.problems, as_json)
         for line in [*(line for proof in proofs for line in _proof_lines(proof)), *checked.notes]:
             click.echo(line)
         if data and not proofs:
             click.echo("No served view has other SQL, so there is no data to compare.")
-        for kind, found in (("error", checked.problems), ("warning", checked.warnings)) if github else ():
+        for kind, found in (("error", checked.problems), ("warning", warnings)) if github else ():
             for one in found:
                 click.echo(annotation(one, kind, proposal))
         if not checked.problems:

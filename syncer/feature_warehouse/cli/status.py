@@ -20,7 +20,7 @@ from feature_warehouse.cli.options import (
     project_options,
     url_option,
 )
-from feature_warehouse.cli.output import hold_json, print_json, print_table, say_error, utc
+from feature_warehouse.cli.output import hold_json, print_json, print_table, rebuild_json, say_error, utc
 from feature_warehouse.cli.process import open_store
 from feature_warehouse.errors import SyncerError
 from feature_warehouse.monitoring.freshness import age_text
@@ -105,6 +105,8 @@ def _say(found: Status, place: str) -> None:
             click.echo(f"{view.view.id}: {view.held}.")
         for reason in view.reasons:
             click.echo(f"{view.view.id}: {reason}.")
+    for one in found.rebuild:
+        click.echo(f"{one.message}; {one.hint}.")
     for field in found.retired:
         click.echo(f"{view_id(*split_field(field))}: retired, and still online; `syncer sync` takes it out.")
     stale = len(found.stale)
@@ -129,6 +131,7 @@ def _json(namespace: str, found: Status, per_gb: float) -> dict[str, Any]:
         "offline_unknown": found.offline_unknown and found.offline_unknown.message,
         "online_unknown": found.online_unknown and found.online_unknown.message,
         "retired": [view_id(*split_field(field)) for field in found.retired],
+        "rebuild": rebuild_json(found.rebuild),
         "views": [_view_json(view) for view in found.views],
         "cost": costs_json(found.costs, per_gb),
     }

@@ -94,6 +94,7 @@ def sync_command(
       syncer sync --select carrier_delays --every 30s
     """
     from feature_warehouse.cli.metrics import replace_file, sync_metrics
+    from feature_warehouse.gate.unbuilt import unbuilt_features
     from feature_warehouse.mirror.namespace import compact_limit, cost_of_length
     from feature_warehouse.mirror.preparation import prepare
     from feature_warehouse.mirror.watch import watch
@@ -112,7 +113,9 @@ def sync_command(
 
     def prepared() -> Wanted:
         nonlocal wanted
-        wanted = prepare(project, namespace=namespace, as_of=as_of, selection=select, before=wanted)
+        wanted = prepare(
+            project, namespace=namespace, as_of=as_of, selection=select, before=wanted, unbuilt=unbuilt_features
+        )
         return wanted
 
     def cycle() -> Summary:

@@ -6,12 +6,15 @@ For whoever reviews it. What of it is refused, `gate` says.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from feature_warehouse.gate.accepted import accepted_before, accepted_here
+from feature_warehouse.gate.alike import Alike, alike_features
 from feature_warehouse.gate.judging import judgements, retrain
 from feature_warehouse.gate.proposal import Proposal
+from feature_warehouse.gate.rebuild import Rebuild, changed_rebuilds
+from feature_warehouse.gate.standing import unaccepted
 from feature_warehouse.registry.document import Fix, Registry, changes, taken_in
 from feature_warehouse.wire.cost import Memory, Size, costs, message_bytes
 from feature_warehouse.wire.keyspace import key_prefix
@@ -30,12 +33,15 @@ class FeatureChange:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """features: that are not as they were, view by view. others: other changes of what is served, a phrase each.
-    retrain: services and exposures, with their owners. diffs: of the SQL, by view. bytes: in Redis for each entity of a
-    type, before and after, by an estimate."""
+    retrain: services and exposures, with their owners. rebuild: what keeps rows of before the change. alike: new
+    features that mean what others mean already. diffs: of the SQL, by view. bytes: in Redis for each entity of a type,
+    before and after, by an estimate."""
 
     features: tuple[FeatureChange, ...]
     others: tuple[str, ...]
     retrain: tuple[str, ...]
+    rebuild: tuple[Rebuild, ...]
+    alike: tuple[Alike, ...]
     diffs: Mapping[str, str]
     bytes: Mapping[str, tuple[int, int]]
 
@@ -85,6 +91,10 @@ def compare(proposal: Proposal, base: str) -> Comparison:
         features=tuple(sorted(features, key=lambda change: change.view)),
         others=tuple(others),
         retrain=tuple(dict.fromkeys(again)),
+        rebuild=tuple(
+            unaccepted(replace(after, unbuilt=here.unbuilt), changed_rebuilds(accepted, judged, after, definitions))
+        ),
+        alike=tuple(alike_features(before, after, definitions)),
         diffs={one.view: one.diff for one in judged if one.diff},
         bytes=_bytes(before, after, proposal.project.default_namespace),
     )

@@ -9,10 +9,11 @@ refuse or complain of; CI runs it.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from feature_warehouse.errors import (
     RefusedError,
@@ -20,11 +21,14 @@ from feature_warehouse.errors import (
     SyncerError,
 )
 from feature_warehouse.gate.accepted import accepted_before, sql_path
+from feature_warehouse.gate.alike import Alike, alike_features
 from feature_warehouse.gate.proof import Proof, prove
 from feature_warehouse.gate.proposal import Proposal
+from feature_warehouse.gate.rebuild import Rebuild
 from feature_warehouse.gate.review import Review, Unjudged, what_of
 from feature_warehouse.project.definition import Definition
-from feature_warehouse.registry.document import Acknowledged, Fix, Registry, changes
+from feature_warehouse.project.git import author
+from feature_warehouse.registry.document import Acknowledged, Fix, Registry, Unbuilt, changes
 from feature_warehouse.warehouse.opening import open_duckdb
 
 _REGISTER = "run `syncer register` and commit registry/"
@@ -34,18 +38,24 @@ _REGISTER = "run `syncer register` and commit registry/"
 class Registered:
     """What ``register`` wrote; ``changes`` in words, [] when the registry already said the same.
 
-    ``retrain``: the services and exposures whose features got other values, by an accepted fix.
+    ``retrain``: the services and exposures whose features got other values, by an accepted fix. ``rebuild``: what keeps
+    rows of before the change. ``alike``: new features that mean what others mean already. ``by``: who accepted
+    something; "" where that is not known.
     """
 
     registry: Registry
     changes: tuple[str, ...]
     retrain: tuple[str, ...] = ()
+    rebuild: tuple[Rebuild, ...] = ()
+    alike: tuple[Alike, ...] = ()
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
     """What ``check`` found: what must be mended, what will have to be one day, and what is good to know.
 
+    ``rebuild``: what keeps rows of before the change, and what has to be built anew in the warehouse that is at hand.
     ``judged``: how many served features; ``unjudged``: those of which it is known that they are not, with the reason.
     ``other_sql``: of the served views whose SQL is not as accepted, the accepted definition and the project's.
     """
@@ -53,6 +63,7 @@ class Checked:
     problems: tuple[SyncerError, ...]
     warnings: tuple[SyncerError, ...] = ()
     notes: tuple[str, ...] = ()
+    rebuild: tuple[Rebuild, ...] = ()
     judged: int = 0
     unjudged: tuple[Unjudged, ...] = ()
     other_sql: Mapping[str, tuple[Definition, Definition]] = field(default_factory=dict)
@@ -64,13 +75,14 @@ def register_project(
     against: str | None = None,
     accept_fix: str | None = None,
     accept_unjudged: str | None = None,
+    accept_unbuilt: str | None = None,
 ) -> Registered:
     """Takes what the project says into its registry and writes it, judged against what counted before the change.
 
-    ``accept_fix``: the reason for which served features get other values under an old version all the same, recorded
-    with today's date. ``accept_unjudged``: the reason for which what cannot be judged is served as it is. Raises
-    RefusedError with all declarations that are wrong, else with all changes that are refused; all files are then as
-    before.
+    The reasons are recorded, each with who gave it and when. ``accept_fix``: why served features get other values under
+    an old version all the same. ``accept_unjudged``: why what cannot be judged is served as it is. ``accept_unbuilt``:
+    why older rows may stay as they are. Raises RefusedError with all declarations that are wrong, else with all changes
+    that are refused; all files are then as before.
     """
     if proposal.declarations.problems:
         raise RefusedError(proposal.declarations.problems)
@@ -83,24 +95,50 @@ def register_project(
         problems += review.unacknowledged(review.by_name)
     if problems:
         raise RefusedError(problems)
-    today = datetime.now(timezone.utc).date()
-    new, told = list[Fix](), list[Acknowledged]()
+    rebuild = review.rebuilds()
+    new, told, kept = list[Fix](), list[Acknowledged](), list[Unbuilt]()
+    who = {"by": author(proposal.project.folder), **_moment()}
     if accept_fix is not None:
         _check_reason("--accept-fix", accept_fix)
-        new = [Fix(today, one.view, tuple(change.feature for change in one.changes), accept_fix) for one in changed]
+        new = [
+            Fix(
+                view=one.view,
+                features=tuple(change.feature for change in one.changes),
+                reason=accept_fix,
+                rebuild=review.rebuilt_beside(one.view),
+                **who,
+            )
+            for one in changed
+        ]
         if not new:
             raise RegistryError(
                 "there is nothing to accept: no served feature gets other values", "leave out the reason"
             )
     if accept_unjudged is not None:
         _check_reason("--accept-unjudged", accept_unjudged)
-        told = [Acknowledged(what_of(one), today, accept_unjudged) for one in review.unacknowledged(review.unjudged())]
+        told = [
+            Acknowledged(what=what_of(one), reason=accept_unjudged, **who)
+            for one in review.unacknowledged(review.unjudged())
+        ]
         if not told:
             raise RegistryError("there is nothing to accept: all is judged, or acknowledged", "leave out the reason")
+    if accept_unbuilt is not None:
+        _check_reason("--accept-unbuilt", accept_unbuilt)
+        kept = [
+            Unbuilt(view=view, features=features, reason=accept_unbuilt, **who)
+            for view, features in _by_view([*rebuild, *review.standing()]).items()
+        ]
+        if not kept:
+            raise RegistryError(
+                "there is nothing to accept: no rows of before the change are kept, as far as can be seen from here",
+                "name the target whose warehouse has them: --target",
+            )
+        rebuild = []
     registry = replace(
         review.registry,
         fixes=tuple(sorted([*review.registry.fixes, *new])),
         acknowledged=tuple(sorted({*review.registry.acknowledged, *told})),
+        unbuilt=tuple(sorted({*review.registry.unbuilt, *kept})),
     )
     files = review.files(registry)
     for path, text in files.items():
@@ -115,8 +153,12 @@ def register_project(
             *review.new_sql(),
             *map(_said, new),
             *(f"{one.what}: acknowledged: {one.reason}" for one in told),
+            *(f"{one.view}: {', '.join(one.features)}: older rows stay: {one.reason}" for one in kept),
         ),
         retrain=tuple(dict.fromkeys(one for fix in new for one in review.retrain(fix.view, fix.features))),
+        rebuild=tuple(rebuild),
+        alike=tuple(alike_features(review.base.registry, registry, proposal.definitions)),
+        by=str(who["by"]),
     )
 
 
@@ -146,6 +188,7 @@ def check_project(proposal: Proposal, *, against: str | None = None) -> Checked:
         problems=tuple(problems),
         warnings=tuple(warnings),
         notes=(*review.unread(), *review.unrecorded()),
+        rebuild=tuple(review.all_rebuilds()),
         judged=review.count_judged(),
         unjudged=tuple(review.acknowledged_unjudged()),
         other_sql={id_: (base.definitions[id_], proposal.definitions.definitions[id_]) for id_ in review.judged},
@@ -162,6 +205,18 @@ def prove_by_data(proposal: Proposal, checked: Checked) -> list[Proof]:
         warehouse.stand_at(project.clock() or datetime.now(timezone.utc))
         relations = proposal.definitions.relations
         return [prove(warehouse, id_, was, new, relations) for id_, (was, new) in checked.other_sql.items()]
+
+
+def _moment() -> dict[str, Any]:
+    now = datetime.now(timezone.utc)
+    return {"on": now.date(), "at": now.isoformat(timespec="microseconds")}
+
+
+def _by_view(found: Iterable[Rebuild]) -> dict[str, tuple[str, ...]]:
+    features: dict[str, dict[str, None]] = {}
+    for one in found:
+        features.setdefault(one.view, {}).update(dict.fromkeys(one.features))
+    return {view: tuple(names) for view, names in sorted(features.items())}
 
 
 def _check_reason(option: str, reason: str) -> None:

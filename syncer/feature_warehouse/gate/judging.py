@@ -49,8 +49,7 @@ def judgements(accepted: Accepted, project: ProjectDefinitions, settings: Mappin
 
     A view is judged as a call of `rolling_features` where it is one on both sides.
     """
-    now, registered = project.definitions, accepted.registry.settings
-    everywhere = tuple(changed_settings(registered, settings))
+    now, everywhere = project.definitions, other_settings(accepted.registry, settings)
     known = [id_ for id_ in accepted.definitions if id_ in now]
     others = {
         id_: accepted.definitions[id_] for id_ in known if everywhere or not _alike(accepted.definitions[id_], now[id_])
@@ -72,6 +71,11 @@ def judgements(accepted: Accepted, project: ProjectDefinitions, settings: Mappin
             )
         )
     return found
+
+
+def other_settings(registry: Registry, settings: Mapping[str, str] | None) -> tuple[str, ...]:
+    """What of the profile's ``settings`` decides about values and is not as registered, a phrase each."""
+    return tuple(changed_settings(registry.settings, settings))
 
 
 def compared(was: Definition, now: Definition) -> tuple[Change, ...]:

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from feature_warehouse.errors import WarehouseError
-from feature_warehouse.project.definition import SNAPSHOT, Definition, reference
+from feature_warehouse.project.definition import SNAPSHOT, Definition
+from feature_warehouse.sql.text import reference
 from feature_warehouse.warehouse.duckdb import DuckDB
 
 

@@ -10,17 +10,20 @@ from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
 
-from feature_warehouse.errors import DefinitionError, RegistryError, SyncerError, ValueChangeError
+from feature_warehouse.errors import DefinitionError, RegistryError, SyncerError, ValueChangeError, WarehouseError
 from feature_warehouse.gate.accepted import Accepted, accepted_here, sql_path
-from feature_warehouse.gate.judging import Judgement, in_words, judgements, retrain
+from feature_warehouse.gate.judging import Judgement, in_words, judgements, other_settings, retrain
 from feature_warehouse.gate.latest import latest_problem
 from feature_warehouse.gate.ondemand import changed_expressions, service_problems
 from feature_warehouse.gate.proposal import Proposal
+from feature_warehouse.gate.rebuild import Rebuild, changed_rebuilds, kept_beside
+from feature_warehouse.gate.standing import keeps, standing_rebuilds, unaccepted
 from feature_warehouse.project.declarations import DeclaredView
 from feature_warehouse.project.definition import to_text as definition_text
 from feature_warehouse.registry.document import Fix, Registry, changes, refusals, taken_in, to_text
 from feature_warehouse.sql.changes import Change
 from feature_warehouse.sql.relations import read_by_name
+from feature_warehouse.warehouse.opening import open_source
 from feature_warehouse.wire.decode import proto_text
 
 
@@ -52,6 +55,8 @@ class Review:
         fixes = tuple(sorted({*base.registry.fixes, *self._kept_fixes()}))
         settings = base.registry.settings if proposal.settings is None else proposal.settings
         self.registry = replace(registry, fixes=fixes, settings=settings)
+        unbuilt = sorted({*base.registry.unbuilt, *self.here.registry.unbuilt})
+        self.registry = replace(self.registry, unbuilt=tuple(one for one in unbuilt if one.view in registry.views))
         kept = {*base.registry.acknowledged, *self.here.registry.acknowledged}
         still = {what_of(one) for one in self.unjudged()}
         acknowledged = tuple(sorted(one for one in kept if one.what in still))
@@ -99,6 +104,40 @@ class Review:
     def retrain(self, view: str, features: Iterable[str]) -> list[str]:
         registries = (self.base.registry, self.registry)
         return retrain(view, features, registries, self.proposal.manifest, self.proposal.declarations.views[view])
+
+    # -- what keeps rows of before -------------------------------------------------------------------------------------
+
+    def rebuilds(self) -> list[Rebuild]:
+        """What keeps rows of before this change, wherever it was built; without what somebody has accepted so."""
+        found = changed_rebuilds(self.base, self._judged, self.registry, self.proposal.definitions)
+        return list(unaccepted(self.registry, found))
+
+    def rebuilt_beside(self, id_: str) -> tuple[str, ...]:
+        """What has to be built anew for what has changed beside the SQL of a view."""
+        was, now = self.base.definitions[id_], self.proposal.definitions.definitions[id_]
+        return kept_beside(was, now, other_settings(self.base.registry, self.proposal.settings))
+
+    def standing(self) -> list[Rebuild]:
+        """What has to be built anew in the warehouse of the target, where that is at hand: nobody waits for it."""
+        proposal, project = self.proposal, self.proposal.project
+        definitions = proposal.definitions.definitions
+        if not any(id_ in definitions and keeps(definitions[id_]) for id_ in self.registry.views):
+            return []
+        try:
+            with open_source(project.output, patience=0.0) as source:
+                return standing_rebuilds(project, proposal.manifest, self.registry, definitions, source)
+        except WarehouseError:
+            return []
+
+    def all_rebuilds(self) -> Iterator[Rebuild]:
+        """Both, each feature once: what this change asks for everywhere says more than what stands in one target."""
+        found = self.rebuilds()
+        yield from found
+        told = {(one.view, feature) for one in found for feature in one.features}
+        for one in self.standing():
+            features = tuple(feature for feature in one.features if (one.view, feature) not in told)
+            if features and one.certain:
+                yield replace(one, features=features)
 
     def refused(self) -> list[SyncerError]:
         """What no reason can make good: breaks of what readers rely on by name, and SQL that is not known."""

@@ -102,7 +102,7 @@ def news(before: bytes | None, registry: Registry, namespace: str) -> list[str]:
     fixes = (
         f"{fix.view}: other values of {', '.join(fix.features)} on purpose: {fix.reason}"
         for fix in registry.fixes
-        if fix not in fixed
+        if fix.shown not in fixed
     )
     return [*changes(known, registry), *fixes]
 

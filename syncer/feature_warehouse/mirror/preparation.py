@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from feature_warehouse.errors import RegistryError, RequestError
 from feature_warehouse.project.catalog import drift_tables, read_relations
@@ -30,6 +30,9 @@ from feature_warehouse.warehouse.settings import changed_settings, settings_of
 from feature_warehouse.warehouse.source import Source
 from feature_warehouse.wire.keyspace import check_namespace
 
+if TYPE_CHECKING:
+    from feature_warehouse.mirror.guards import Unbuilt
+
 #: The folder of the project that remembers what its syncs left online.
 STATES = ".syncer"
 
@@ -46,10 +49,11 @@ class Instant:
 class Wanted:
     """What is to be online in a namespace as of an instant, and the output of the profile that it is read from.
 
-    declared: where each view is in the warehouse, by view id. select: only these view ids. remember: the folder of
-    states. failed: by view id, what of it failed in dbt's last run. manifest_stamp: of the manifest that the selection
-    was made with. drift_profiles: where the tables of drift are, quoted. latest: the SQL of the latest values, where
-    the views in the warehouse do not ask the session for the instant.
+    declared: where each view is in the warehouse, by view id. select: only these view ids. unbuilt: which features do
+    not stand in the warehouse as accepted. remember: the folder of states. failed: by view id, what of it failed in
+    dbt's last run. manifest_stamp: of the manifest that the selection was made with. drift_profiles: where the tables
+    of drift are, quoted. latest: the SQL of the latest values, where the views in the warehouse do not ask the session
+    for the instant.
     """
 
     registry: Registry
@@ -59,6 +63,7 @@ class Wanted:
     namespace: str
     instant: Instant
     select: Collection[str] | None = None
+    unbuilt: Callable[[Source], Iterable[Unbuilt]] = lambda source: ()
     remember: Path | None = None
     failed: Mapping[str, str] = field(default_factory=dict)
     drift_profiles: tuple[str, ...] = ()
@@ -84,9 +89,11 @@ def prepare(
     as_of: datetime | None = None,
     selection: tuple[str, ...] = (),
     before: Wanted | None = None,
+    unbuilt: Callable[[DeclaredProject, Registry, Source], Iterable[Unbuilt]] = lambda read, registry, source: (),
 ) -> Wanted:
     """What the project wants online now. ``selection``: in dbt's syntax. ``before``: what it wanted when the same was
-    asked earlier; dbt is not asked again for the selection while the manifest is the same.
+    asked earlier; dbt is not asked again for the selection while the manifest is the same. ``unbuilt``: who knows
+    which features do not stand in the warehouse as accepted.
 
     Raises ProjectError, DefinitionError and RegistryError when the project, its declarations and its registry do not
     agree, and RequestError when the selection chooses nothing.
@@ -108,6 +115,7 @@ def prepare(
         namespace=check_namespace(namespace or project.default_namespace),
         instant=Instant(as_of=given or datetime.now(timezone.utc), clock="fixed" if given else "real"),
         select=select,
+        unbuilt=lambda source: unbuilt(read, registry, source),
         remember=project.folder / STATES,
         failed=read_failures(project.runs_path, read.manifest, declarations.views),
         drift_profiles=_drift_profiles(read.manifest, declarations.views.values()),

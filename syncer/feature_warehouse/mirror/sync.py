@@ -52,7 +52,7 @@ from feature_warehouse.mirror.preparation import Wanted
 from feature_warehouse.mirror.state import StateFolder, workspace
 from feature_warehouse.mirror.terms import USUAL, Terms
 from feature_warehouse.mirror.wishes import Wish, read_wishes
-from feature_warehouse.registry.document import services_ever
+from feature_warehouse.registry.document import Registry, from_document, services_ever
 from feature_warehouse.registry.feature import view_id
 from feature_warehouse.store.store import Store
 from feature_warehouse.warehouse.spool import Spool
@@ -115,7 +115,7 @@ def sync(
     check_contained(document, registry, namespace)
     check_clock(wanted.instant, markers, terms)
     with workspace(wanted.remember) as folder, Comparison(folder) as comparison:
-        wishes = read_wishes(wanted, markers, folder, terms, stopped)
+        wishes = read_wishes(wanted, markers, folder, terms, stopped, _published(document, namespace))
         states = _states(wanted.remember, namespace, store)
         run = _Run(Planner(store, namespace, terms, folder, comparison, states, stopped, wanted.revision), progress)
         before = document
@@ -136,7 +136,9 @@ def plan(wanted: Wanted, store: Store, *, terms: Terms = USUAL) -> list[Planned]
     check_contained(document, registry, namespace)
     check_clock(wanted.instant, markers, terms)
     with workspace(wanted.remember) as folder, Comparison(folder) as comparison:
-        wishes: dict[str, Wish | None] = {**read_wishes(wanted, markers, folder, terms)}
+        wishes: dict[str, Wish | None] = {
+            **read_wishes(wanted, markers, folder, terms, published=_published(document, namespace))
+        }
         states = _states(wanted.remember, namespace, store)
         planner = Planner(store, namespace, terms, folder, comparison, states, revision=wanted.revision)
         if wanted.select is None:
@@ -249,6 +251,11 @@ def _first_look(
         return document, read_markers(store, namespace)
 
     return Patience(terms.deadline, stopped).insist(look, on=StoreNotReadyError)
+
+
+def _published(document: bytes | None, namespace: str) -> Registry | None:
+    """What a namespace shows; None: nothing yet."""
+    return None if document is None else from_document(document, registry_key(namespace))
 
 
 def _states(remember: Path | None, namespace: str, store: Store) -> StateFolder | None:

@@ -13,6 +13,7 @@ class Terms:
     allow_failed: bool = False  # take views of which dbt's last run failed a model or a test
     allow_guarded: bool = False  # take values that a guard of their feature refuses
     allow_eviction: bool = False
+    allow_unbuilt: bool = False  # serve new features over rows from before them
     allow_older: bool = False  # take a real clock that is behind the one of the last sync
     max_rows_per_second: int | None = None
     wait_replicas: int = 0

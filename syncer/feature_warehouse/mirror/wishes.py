@@ -7,13 +7,15 @@ a person has rolled back is wished for as of the instant of that rollback, until
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from feature_warehouse.errors import DataError, SyncerError, WarehouseError, WarehouseLockedError
+from feature_warehouse.mirror.guards import unbuilt_problem
 from feature_warehouse.mirror.preparation import Instant, Wanted
 from feature_warehouse.mirror.terms import Terms
 from feature_warehouse.project.declarations import DeclaredView
+from feature_warehouse.registry.document import Registry
 from feature_warehouse.registry.feature import FeatureView
 from feature_warehouse.registry.guards import Guards
 from feature_warehouse.warehouse.latest import Latest, spool_latest
@@ -41,18 +43,23 @@ def read_wishes(
     folder: Path,
     terms: Terms,
     stopped: Callable[[], bool] = lambda: False,
+    published: Registry | None = None,
 ) -> dict[str, Wish]:
-    """By field, the wish of each of the chosen views, spooled to ``folder``.
+    """By field, the wish of each of the chosen views, spooled to ``folder``. ``published``: what readers are shown.
 
     Raises WarehouseError when the warehouse as a whole cannot be read.
     """
     found: dict[str, Wish] = {}
     with wanted.open_source(stopped) as source:
+        unbuilt = list(wanted.unbuilt(source))
         for view in wanted.views:
             name = field_name(view.name, view.version)
             marker = markers.get(name)
             kept = marker.kept if marker else None
             found[name] = _read(wanted, source, view, kept, folder, terms)
+            if not kept and not found[name].refused:
+                refused = unbuilt_problem(view.id, unbuilt, published, terms)
+                found[name] = replace(found[name], refused=refused)
     return found
 
 

@@ -6,23 +6,26 @@ away, the other half is still told.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from typing import TYPE_CHECKING
 
 from feature_warehouse.errors import NamespaceError, StoreError, SyncerError, WarehouseError, WarehouseLockedError
+from feature_warehouse.gate.unbuilt import unbuilt_features
 from feature_warehouse.mirror.namespace import check_owner, read_markers, server_memory, unserved
 from feature_warehouse.monitoring.freshness import Freshness, Offline, Online, judge
 from feature_warehouse.monitoring.scope import Scope
-from feature_warehouse.project.declarations import DeclaredView
+from feature_warehouse.project.reading import DeclaredProject
 from feature_warehouse.project.run_results import read_runs
 from feature_warehouse.registry.document import Registry
 from feature_warehouse.store.store import Store
-from feature_warehouse.warehouse.source import Source
 from feature_warehouse.wire.cost import Memory, Size, ViewCost, costs
 from feature_warehouse.wire.keyspace import field_name
 from feature_warehouse.wire.marker import Marker
+
+if TYPE_CHECKING:
+    from feature_warehouse.gate.rebuild import Rebuild
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +37,7 @@ class Status:
     views: tuple[Freshness, ...]
     markers: Mapping[str, Marker]  # by field; {} where Redis is unknown
     costs: tuple[ViewCost, ...]  # of what is online
+    rebuild: tuple[Rebuild, ...] = ()  # what has to be built anew in this warehouse; () where that is unknown
     retired: tuple[str, ...]  # fields that are online and that the registry no longer has
     offline_unknown: SyncerError | None
     online_unknown: SyncerError | None
@@ -48,10 +52,11 @@ class Status:
 
     @property
     def healthy(self) -> bool:
-        """Nothing is stale or held, and all could be judged; but for a warehouse being written to: that passes."""
+        """Nothing is stale, held or known to be of another definition, and all could be judged; but for a warehouse
+        being written to: that passes."""
         locked = isinstance(self.offline_unknown, WarehouseLockedError)
         judged = self.online_unknown is None and (locked or all(view.offline is not None for view in self.views))
-        return judged and not self.stale and not self.held
+        return judged and not self.stale and not self.held and not any(one.certain for one in self.rebuild)
 
 
 #: Seconds to wait for a DuckDB file that another process holds: the other half is worth more than a long wait.
@@ -64,7 +69,7 @@ def status(scope: Scope, store: Store) -> Status:
     Raises NamespaceError when the namespace belongs to another project or target, and RegistryError.
     """
     registry, declared, as_of = scope.registry(), scope.declarations.views, scope.as_of
-    offline, offline_unknown = _offline(declared, scope.open_source(PATIENCE), as_of)
+    offline, rebuild, offline_unknown = _offline(scope, registry)
     markers, memory, online_unknown = _online(store, scope.namespace, registry.project, scope.project.target)
     runs, real_now = read_runs(scope.project.runs_path), datetime.now(timezone.utc)
     views = tuple(
@@ -87,28 +92,31 @@ def status(scope: Scope, store: Store) -> Status:
         views=views,
         markers=markers or {},
         costs=tuple(costs(registry, _sizes(registry, markers or {}), memory)),
+        rebuild=rebuild,
         retired=tuple(unserved(markers or {}, registry)),
         offline_unknown=offline_unknown,
         online_unknown=online_unknown,
     )
 
 
-def _offline(
-    declared: Mapping[str, DeclaredView], open_source: AbstractContextManager[Source], as_of: datetime
-) -> tuple[dict[str, Offline], SyncerError | None]:
-    """The warehouse's half of each view that can be read; and the first error of those that cannot."""
+def _offline(scope: Scope, registry: Registry) -> tuple[dict[str, Offline], tuple[Rebuild, ...], SyncerError | None]:
+    """The warehouse's half of each view that can be read; what has to be built anew; and the first error of those that
+    cannot be read."""
     found: dict[str, Offline] = {}
+    rebuild: Sequence[Rebuild] = ()
     unknown: SyncerError | None = None
     try:
-        with open_source as source:
-            for id_, each in declared.items():
+        with scope.open_source(PATIENCE) as source:
+            for id_, each in scope.declarations.views.items():
                 try:
-                    found[id_] = Offline(newest_available_at=source.newest_available_at(each, as_of))
+                    found[id_] = Offline(newest_available_at=source.newest_available_at(each, scope.as_of))
                 except WarehouseError as error:
                     unknown = unknown or error
+            read = DeclaredProject(project=scope.project, manifest=scope.manifest, declarations=scope.declarations)
+            rebuild = unbuilt_features(read, registry, source)
     except WarehouseError as error:
         unknown = error
-    return found, unknown
+    return found, tuple(rebuild), unknown
 
 
 def _online(

@@ -25,7 +25,15 @@ from feature_warehouse.project.declarations import DeclaredView
 from feature_warehouse.project.influences import Influence, Influences
 from feature_warehouse.sql.changes import Definitions, View
 from feature_warehouse.sql.nodes import Node
-from feature_warehouse.sql.text import Unclear, name_of, plain_name, relation_parts, with_node_names, words_of
+from feature_warehouse.sql.text import (
+    Unclear,
+    name_of,
+    plain_name,
+    reference,
+    relation_parts,
+    with_node_names,
+    words_of,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,10 +113,13 @@ def read_definitions(compiled: Compiled, views: Mapping[str, DeclaredView]) -> P
 
 def node_names(compiled: Compiled) -> dict[str, str]:
     """What each model, seed, snapshot and source is called in definitions, by unique id."""
-    graph = _Graph(compiled)
-    known = {**compiled.manifest["nodes"], **compiled.manifest.get("sources", {})}
-    kinds = ("model", "seed", "snapshot", "source")
-    return {id_: graph.name(id_) for id_, node in known.items() if node["resource_type"] in kinds}
+    return naming(compiled.manifest)[0]
+
+
+def naming(manifest: Mapping[str, Any]) -> tuple[dict[str, str], Callable[[str], str]]:
+    """What nodes are called in definitions, by unique id; and what makes such names of the relations in a text."""
+    graph = _Graph(Compiled(manifest=dict(manifest), sql={}))
+    return {id_: graph.name(id_) for id_ in graph.ids()}, graph.named
 
 
 def _view(node: str, declared: DeclaredView) -> View:
@@ -160,6 +171,10 @@ class _Graph:
         self._nodes: dict[str, Node] = {}
         adapter = compiled.manifest["metadata"].get("adapter_type") or "duckdb"
         self._dialect = "" if adapter == "duckdb" else adapter
+
+    def ids(self) -> list[str]:
+        """Of what SQL may read."""
+        return [id_ for id_, node in self._known.items() if node["resource_type"] in _IN_WAREHOUSE]
 
     def name(self, unique_id: str) -> str:
         """What the node is called: its place in SQL without ``ref.``."""
@@ -248,17 +263,17 @@ class _Graph:
         settings += _MICROBATCH if later is not None and config.get("incremental_strategy") == "microbatch" else ()
         unique_key = config.get("unique_key") if settings else None
         return Node(
-            sql=self._named(sql),
-            incremental=None if later is None else self._named(later),
+            sql=self.named(sql),
+            incremental=None if later is None else self.named(later),
             strategy=" ".join(_settings(config, settings)),
             unique_key=tuple([unique_key] if isinstance(unique_key, str) else unique_key or ()),
             reads=tuple(sorted(self.name(above) for above in self._above(unique_id))),
             opaque=SNAPSHOT if kind == "snapshot" else "it has hooks" if _hooks(config) else "",
-            hooks=tuple(map(self._named, _hooks(config))),
+            hooks=tuple(map(self.named, _hooks(config))),
             dialect=self._dialect,
         )
 
-    def _named(self, sql: str) -> str:
+    def named(self, sql: str) -> str:
         for text in sorted(self._external, key=len, reverse=True):
             sql = sql.replace(text, self._external[text])
         try:
@@ -304,12 +319,6 @@ def _leaf(known: Mapping[str, Any]) -> Node:
         why = str(error) or "it is empty"
         raise DefinitionError(f"the header of the seed {path} cannot be read: {why}", "restore the file") from error
     return Node(columns={name: types.get(name.lower(), "") for name in header}, closed=True)
-
-
-def reference(name: str) -> str:
-    """A node's name as it stands in SQL: a relation of the catalog ``ref`` or ``source``."""
-    first, second, *others = (name if name.startswith("source.") else f"ref.{name}").split(".")
-    return ".".join([first, plain_name(second), *([plain_name(".".join(others))] if others else [])])
 
 
 _ENDS, _BLANK = re.compile(r"[ \t\r]+\n"), re.compile(r"\n\n+")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import tarfile
 from pathlib import Path
@@ -31,6 +32,22 @@ def revision(folder: Path) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return f"{commit}+" if changed else commit
+
+
+#: Who a CI job runs for, where git itself has nobody: GitHub, GitLab, Azure, Buildkite, Jenkins with its user plugin.
+_WHO = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILD_REQUESTEDFOR", "BUILDKITE_BUILD_CREATOR", "BUILD_USER")
+
+
+def author(folder: Path) -> str:
+    """Who changes something here: 'Ada <ada@example.com>', as git knows it, else as the CI does; "" where neither does.
+
+    Only what somebody has set counts; what git would make of the names of user and machine says nothing."""
+    name, email = (
+        os.environ.get(f"GIT_AUTHOR_{what.upper()}") or _said(folder, "config", f"user.{what}")
+        for what in ("name", "email")
+    )
+    told = " ".join(filter(None, (name, email and f"<{email}>")))
+    return told or next((who for key in _WHO if (who := os.environ.get(key))), "")
 
 
 def in_repository(folder: Path) -> bool:

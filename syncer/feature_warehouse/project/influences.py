@@ -74,6 +74,9 @@ DEFINED = {
     "updated_at",
 }
 
+#: Our own dbt package.
+_PACKAGE = "feature_warehouse"
+
 _HOOKS = ("pre-hook", "post-hook")
 
 #: What dbt makes of a model, where that alone does not change its rows: an incremental one says so by its later runs.
@@ -172,7 +175,9 @@ class Influences:
             yield Influence("release", "", package, release)
         runs: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
         for node in self._manifest["nodes"].values():
-            if node["resource_type"] == "operation" and not _NO_ROWS.match(node["raw_code"]):
+            if node["resource_type"] != "operation" or _NO_ROWS.match(node["raw_code"]):
+                continue
+            if node["package_name"] != _PACKAGE:  # ours write down what was built, and touch nothing else
                 for tag in node["tags"]:
                     runs.setdefault((tag, node["package_name"]), []).append(node)
         for (tag, package), nodes in runs.items():
@@ -190,7 +195,7 @@ class Influences:
                 yield from self._reached("", [macro["unique_id"]])
 
     def _inner(self) -> set[str]:
-        return {*self._own, "feature_warehouse"}
+        return {*self._own, _PACKAGE}
 
     # -- macros and variables ------------------------------------------------------------------------------------------
 
@@ -224,20 +229,34 @@ class Influences:
 
 def changed(before: Iterable[Influence], now: Iterable[Influence]) -> list[str]:
     """What is another one now, a phrase each: 'config sql_header of `stg_orders`: none -> "..."'."""
-    was, is_ = ({(one.kind, one.of, one.name): one for one in side} for side in (before, now))
     found = []
-    for key in sorted(was.keys() | is_.keys()):
-        old, new = was.get(key), is_.get(key)
+    for old, new in _changes(before, now):
         one = new or old
-        if one is None or old == new or ((one.kind, one.name) == ("config", "contract") and _same_types(old, new)):
-            continue
-        if one.kind == "release":  # what dbt's own macros make, no words of ours can judge
+        if one is None:
             continue
         if one.kind in ("config", "variable"):
             found.append(f"{one.place}: {old.value if old else 'none'} -> {new.value if new else 'none'}")
         else:
             found.append(f"{one.place} {'changed' if old and new else 'came' if new else 'is gone'}")
     return found
+
+
+def changed_nodes(before: Iterable[Influence], now: Iterable[Influence]) -> set[str]:
+    """The nodes of which something is another one now; "": of the whole project."""
+    return {one.of for pair in _changes(before, now) for one in pair if one is not None}
+
+
+def _changes(
+    before: Iterable[Influence], now: Iterable[Influence]
+) -> Iterator[tuple[Influence | None, Influence | None]]:
+    was, is_ = ({(one.kind, one.of, one.name): one for one in side} for side in (before, now))
+    for key in sorted(was.keys() | is_.keys()):
+        old, new = was.get(key), is_.get(key)
+        kind, _, name = key
+        if old == new or ((kind, name) == ("config", "contract") and _same_types(old, new)):
+            continue
+        if kind != "release":  # what dbt's own macros make, no words of ours can judge
+            yield old, new
 
 
 def _same_types(before: Influence | None, now: Influence | None) -> bool:

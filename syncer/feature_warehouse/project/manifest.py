@@ -56,6 +56,20 @@ def find_relation(manifest: Mapping[str, Any], model: str) -> str:
     return relation
 
 
+def keeps_rows_above(manifest: Mapping[str, Any], unique_ids: Iterable[str]) -> bool:
+    """Whether one of the nodes, or something above them, keeps rows of earlier runs."""
+    found = list(unique_ids)
+    known = set(found)
+    for id_ in found:
+        node = manifest["nodes"].get(id_, {})
+        if node.get("config", {}).get("materialized") in ("incremental", "snapshot"):
+            return True
+        above = [each for each in node.get("depends_on", {}).get("nodes", ()) if each not in known]
+        known.update(above)
+        found += above
+    return False
+
+
 def check_fresh(manifest: dict[str, Any], folder: Path, source_paths: Iterable[Path], parsed: Path) -> None:
     """Raises StaleManifestError, naming a file, when the project in ``folder`` has changed since the manifest was made.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ class DeclaredProject:
     """A project, dbt's manifest of it, and what that declares, right or wrong."""
 
     project: Project
-    manifest: dict[str, Any]
+    manifest: Mapping[str, Any]
     declarations: Declarations
 
 

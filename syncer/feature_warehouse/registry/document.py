@@ -11,8 +11,8 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -50,12 +50,24 @@ _PREFIX = re.compile(r"([a-z][a-z0-9_]*)?")
 
 @dataclass(frozen=True, slots=True, order=True)
 class Fix:
-    """Values of a served view version that were changed without a new one, on purpose."""
+    """Values of a served view version that were changed without a new one, on purpose.
+
+    by, at: who accepted it, and at which instant; "" where nobody has written that down. rebuild: the models that keep
+    rows of before, where it is not their SQL that says so.
+    """
 
     on: date
     view: str
     features: tuple[str, ...]
     reason: str
+    by: str = ""
+    at: str = ""
+    rebuild: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> Fix:
+        """What of it stands in Redis: names of people do not."""
+        return replace(self, by="", at="", rebuild=())
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -65,14 +77,28 @@ class Acknowledged:
     what: str
     on: date
     reason: str
+    by: str = ""
+    at: str = ""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Unbuilt:
+    """Features that are served although older rows of theirs are of an earlier definition, and the reason."""
+
+    on: date
+    view: str
+    features: tuple[str, ...]
+    reason: str
+    by: str = ""
+    at: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Registry:
     """What is served: views with their numbered features only, services, and the ids that will not come back.
 
-    ``acknowledged`` and ``settings`` stand in the file alone, and readers of the document in Redis have no use for
-    ``fixes`` either: a sync tells by them which ones are new.
+    ``acknowledged``, ``unbuilt`` and ``settings`` stand in the file alone, and readers of the document in Redis have no
+    use for ``fixes`` either: a sync tells by them which ones are new.
     """
 
     project: str
@@ -82,6 +108,7 @@ class Registry:
     retired_services: frozenset[str] = frozenset()
     fixes: tuple[Fix, ...] = ()
     acknowledged: tuple[Acknowledged, ...] = ()
+    unbuilt: tuple[Unbuilt, ...] = ()
     settings: Mapping[str, str] | None = None  # of the profile, that decide about values; None: not written down yet
 
 
@@ -140,6 +167,7 @@ def taken_in(registry: Registry, views: Mapping[str, FeatureView], services: Map
         retired_services=registry.retired_services | (registry.services.keys() - services.keys()),
         fixes=registry.fixes,
         acknowledged=registry.acknowledged,
+        unbuilt=registry.unbuilt,
         settings=registry.settings,
     )
 
@@ -335,48 +363,63 @@ def parse_registry(text: bytes, project: str | None, where: str) -> Registry:
 
 def _with_decisions(registry: Registry, file: Part) -> Registry:
     """With what the file has and the document in Redis has not."""
-    told = file.get("acknowledged")
-    acknowledged = (
-        Acknowledged(what=one["what"].text(), on=one["on"].date(), reason=one["reason"].text())
-        for one in (told.items() if told else ())
-    )
+
+    def listed(key: str) -> Iterator[Part]:
+        found = file.get(key)
+        return found.items() if found else iter(())
+
     given = file.get("settings")
-    settings = {name: value.text() for name, value in given.members()} if given else None
-    return replace(registry, fixes=_fixes(file), acknowledged=tuple(acknowledged), settings=settings)
+    return replace(
+        registry,
+        fixes=_fixes(file),
+        acknowledged=tuple(Acknowledged(what=one["what"].text(), **_decided(one)) for one in listed("acknowledged")),
+        unbuilt=tuple(Unbuilt(**_of_features(one), **_decided(one)) for one in listed("unbuilt")),
+        settings={name: value.text() for name, value in given.members()} if given else None,
+    )
 
 
 def _fixes(content: Part) -> tuple[Fix, ...]:
     found = content.get("fixes")
     return tuple(
-        Fix(
-            on=fix["on"].date(),
-            view=fix["view"].text(),
-            features=tuple(feature.text() for feature in fix["features"].items()),
-            reason=fix["reason"].text(),
-        )
-        for fix in (found.items() if found else ())
+        Fix(**_of_features(one), **_decided(one), rebuild=_names(one, "rebuild"))
+        for one in (found.items() if found else ())
     )
 
 
-def _fixes_json(registry: Registry) -> dict[str, Any]:
-    """A member of file and document; none where there are none."""
-    fixes = [
-        {"on": fix.on.isoformat(), "view": fix.view, "features": list(fix.features), "reason": fix.reason}
-        for fix in sorted(registry.fixes)
-    ]
-    return {"fixes": fixes} if fixes else {}
+def _of_features(entry: Part) -> dict[str, Any]:
+    return {"view": entry["view"].text(), "features": _names(entry, "features")}
+
+
+def _names(entry: Part, key: str) -> tuple[str, ...]:
+    found = entry.get(key)
+    return tuple(name.text() for name in found.items()) if found else ()
+
+
+def _decided(entry: Part) -> dict[str, Any]:
+    """Why, when and by whom. An older release wrote down the day and the reason alone."""
+    by, at = entry.get("by"), entry.get("at")
+    return {
+        "on": entry["on"].date(),
+        "reason": entry["reason"].text(),
+        "by": "" if by is None else by.text(),
+        "at": "" if at is None else at.instant().isoformat(),
+    }
 
 
 def to_text(registry: Registry) -> str:
     """registry.json: sorted and indented, so that it reads and merges well."""
-    content = to_json(registry) | _fixes_json(registry)
-    if registry.acknowledged:
-        content["acknowledged"] = [
-            {"on": one.on.isoformat(), "what": one.what, "reason": one.reason} for one in sorted(registry.acknowledged)
-        ]
+    content = to_json(registry)
+    for key in ("fixes", "acknowledged", "unbuilt"):
+        if decisions := getattr(registry, key):
+            content[key] = [_decision_json(one) for one in sorted(decisions)]
     if registry.settings is not None:
         content["settings"] = dict(registry.settings)
     return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _decision_json(decision: Fix | Acknowledged | Unbuilt) -> dict[str, Any]:
+    content = {key: value for key, value in asdict(decision).items() if value not in ("", ())}
+    return content | {"on": decision.on.isoformat()}
 
 
 def to_json(registry: Registry) -> dict[str, Any]:
@@ -413,7 +456,8 @@ def from_json(document: Part) -> Registry:
 def to_document(registry: Registry, target: str) -> bytes:
     """What stands under ``#registry`` in Redis: the registry, its fixes, and who owns the namespace."""
     owner = {"owner": {"project": registry.project, "target": target}}
-    content = to_json(registry) | _fixes_json(registry) | owner
+    fixes = [_decision_json(fix.shown) for fix in sorted(registry.fixes)]
+    content = to_json(registry) | ({"fixes": fixes} if fixes else {}) | owner
     return _written(content)
 
 

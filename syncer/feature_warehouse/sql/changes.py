@@ -75,6 +75,10 @@ class Definitions:
         self._stated: dict[str, tuple[Relation, dict[object, Stated]]] = {}
         self._facts: dict[tuple[object, ...], FactsOfRows] = {}
 
+    def add(self, name: str, node: Node) -> None:
+        """One node more, which reads those that there are."""
+        self.nodes[lower(name)] = node
+
     def relation(self, view: View) -> Relation:
         """The view's rows, with all its columns."""
         name = lower(view.node)

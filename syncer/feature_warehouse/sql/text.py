@@ -350,6 +350,12 @@ def plain_name(name: str) -> str:
     return name if plain else '"' + name.replace('"', '""') + '"'
 
 
+def reference(name: str) -> str:
+    """A node's name as it stands in SQL: a relation of the catalog ``ref`` or ``source``."""
+    first, second, *others = (name if name.startswith("source.") else f"ref.{name}").split(".")
+    return ".".join([first, plain_name(second), *([plain_name(".".join(others))] if others else [])])
+
+
 def name_of(written: str) -> str:
     """A name without the quotes that ``plain_name`` has put around it."""
     return written[1:-1].replace('""', '"') if written.startswith('"') else written

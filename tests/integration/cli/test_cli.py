@@ -230,10 +230,12 @@ def test_json_is_one_line_of_json(call: list[str], synced: Shop) -> None:
 
 def test_json_of_each_command(synced: Shop) -> None:
     views, services = ["orders.v1", "stock.v1", "visits.v1"], ["churn@1", "churn@2", "transfer@1"]
-    assert synced.json("register") == {"changes": [], "retrain": [], "views": views, "services": services}
+    nothing: dict[str, Any] = {key: [] for key in ("changes", "retrain", "rebuild", "alike")}
+    assert synced.json("register") == {**nothing, "views": views, "services": services}
     assert synced.json("check") == {
         "problems": [],
         "warnings": [],
+        "rebuild": [],
         "notes": [],
         "judged": 7,
         "not_judged": [],

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 
 import pytest
@@ -239,7 +239,11 @@ def test_what_callers_of_a_published_service_would_trip_over_is_refused_and_a_dr
 # --- fixes
 
 
-def test_a_fix_is_recorded_and_covers_what_it_was_given_for_and_no_more(shop: Repository) -> None:
+def test_a_fix_is_recorded_and_covers_what_it_was_given_for_and_no_more(
+    shop: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_AUTHOR_NAME", "Ada")
+    monkeypatch.setenv("GIT_AUTHOR_EMAIL", "ada@example.com")
     shop.replace(SPENDING, "interval 7 days", "interval 14 days")
     assert shop.syncer("register", "--accept-fix", "the week was meant to be two").splitlines() == [
         "spending.v1: SQL accepted anew, with other values",
@@ -250,7 +254,9 @@ def test_a_fix_is_recorded_and_covers_what_it_was_given_for_and_no_more(shop: Re
     written = json.loads((shop.folder / "registry/registry.json").read_text())
     (fix,) = written["fixes"]
     assert date.fromisoformat(fix.pop("on")) >= date(2026, 11, 1)
+    assert datetime.fromisoformat(fix.pop("at")).tzinfo is not None
     assert fix == {
+        "by": "Ada <ada@example.com>",
         "view": "spending.v1",
         "features": ["spent_7d", "payments_7d"],
         "reason": "the week was meant to be two",

@@ -122,6 +122,21 @@ def test_what_is_not_dbts_default_is_recorded(config: dict[str, Any], recorded: 
     assert configs(config) == recorded
 
 
+@pytest.mark.parametrize(("package", "counted"), [("shop", ["on-run-end"]), ("feature_warehouse", [])])
+def test_what_runs_around_every_run_counts_but_for_our_own_record(package: str, counted: list[str]) -> None:
+    made = manifest({})
+    made["nodes"]["operation.end"] = {
+        "resource_type": "operation",
+        "package_name": package,
+        "raw_code": "{{ feature_warehouse._record_builds(results) }}",
+        "tags": ["on-run-end"],
+        "index": 0,
+        "depends_on": {"macros": []},
+    }
+    found = Influences(made, {}).of("model.shop.a", {"model.shop.a": "a"}, {})
+    assert [one.name for one in found if one.kind == "run"] == counted
+
+
 def test_contracts_count_where_a_column_gets_another_type() -> None:
     def contract(types: str) -> list[Influence]:
         return [Influence("config", "a", "contract", types)]

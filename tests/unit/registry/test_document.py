@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ from hypothesis import strategies as st
 from feature_warehouse.errors import NamespaceError, RegistryError
 from feature_warehouse.registry.document import (
     FIRST_NUMBER,
+    Acknowledged,
+    Fix,
     Registry,
+    Unbuilt,
     from_document,
     from_json,
     load_registry,
@@ -53,6 +57,49 @@ SERVED, _ = register(EMPTY, VIEWS, SERVICES)
 
 def numbers(registry: Registry) -> dict[tuple[str, str], int | None]:
     return {(id_, f.name): f.number for id_, view in registry.views.items() for f in view.features}
+
+
+# --- decisions
+
+
+def test_decisions_come_back_with_who_and_when(tmp_path: Path) -> None:
+    who: dict[str, Any] = {
+        "on": date(2026, 1, 2),
+        "by": "Ada <ada@example.com>",
+        "at": "2026-01-02T03:04:05.000006+00:00",
+    }
+    decided = replace(
+        SERVED,
+        fixes=(Fix(view="orders.v1", features=("plan",), reason="tax", rebuild=("fct",), **who),),
+        acknowledged=(Acknowledged(what="orders.v1: `stg` reads main.raw", reason="IT", **who),),
+        unbuilt=(Unbuilt(view="orders.v1", features=("plan",), reason="so be it", **who),),
+    )
+    path = tmp_path / "registry.json"
+    path.write_text(to_text(decided))
+    assert load_registry(path, "shop") == decided
+    assert not {"fixes", "acknowledged", "unbuilt"} & to_json(decided).keys()  # they are nothing to readers of Redis
+
+
+def test_decisions_of_an_older_release_are_read_and_written_as_they_were(tmp_path: Path) -> None:
+    old = json.loads(to_text(SERVED)) | {
+        "fixes": [{"on": "2026-01-02", "view": "orders.v1", "features": ["plan"], "reason": "tax"}],
+        "acknowledged": [{"on": "2026-01-02", "what": "orders.v1: it is read by name", "reason": "IT"}],
+    }
+    text = json.dumps(old, indent=2, sort_keys=True) + "\n"
+    path = tmp_path / "registry.json"
+    path.write_text(text)
+    read = load_registry(path, "shop")
+    assert read.fixes == (Fix(date(2026, 1, 2), "orders.v1", ("plan",), "tax"),)
+    assert to_text(read) == text
+
+
+@pytest.mark.parametrize("entry", [{"at": "yesterday"}, {"at": "2026-01-02T03:04:05"}, {"by": 7}, {"rebuild": "fct"}])
+def test_a_decision_that_cannot_be_read_is_said_with_its_place(tmp_path: Path, entry: dict[str, Any]) -> None:
+    fix = {"on": "2026-01-02", "view": "orders.v1", "features": ["plan"], "reason": "tax", **entry}
+    path = tmp_path / "registry.json"
+    path.write_text(json.dumps(json.loads(to_text(SERVED)) | {"fixes": [fix]}))
+    with pytest.raises(RegistryError, match=re.escape(f"fixes[0].{next(iter(entry))}")):
+        load_registry(path, "shop")
 
 
 # --- numbers
