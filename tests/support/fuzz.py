@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import re
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -17,6 +18,9 @@ import duckdb
 from feature_warehouse.sql.nodes import Node
 from tests.support.corpus import KNOWN, TABLES, Side, connect, pairs, results
 from tests.support.mutants import mutant
+
+#: As long may two mutants run on one of the warehouses.
+_SECONDS = 5
 
 #: Random rows, and the same rows in reverse.
 Warehouse = tuple[duckdb.DuckDBPyConnection, duckdb.DuckDBPyConnection]
@@ -168,6 +172,9 @@ def differ(warehouses: list[Warehouse], one: Side, two: Side, feature: str) -> b
     """Whether the feature's rows differ; None where one of the two does not run."""
     ran = None
     for con, backwards in warehouses:
+        timers = [threading.Timer(_SECONDS, one.interrupt) for one in (con, backwards)]  # some multiply their rows
+        for timer in timers:
+            timer.start()
         try:
             before, after = results(con, one, 12)[feature], results(con, two, 12)[feature]
             if before != after:
@@ -176,6 +183,9 @@ def differ(warehouses: list[Warehouse], one: Side, two: Side, feature: str) -> b
                 continue  # it hangs on the order in which rows arrive, so that it differs from itself
         except duckdb.Error:
             continue
+        finally:
+            for timer in timers:
+                timer.cancel()
         ran = False
     return ran
 
