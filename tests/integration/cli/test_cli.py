@@ -103,6 +103,7 @@ def test_allow_is_for_one_run_and_accept_has_a_reason() -> None:
     accepting = {name: option for option in given for name in option.opts if name.startswith("--accept-")}
     assert {name: option.metavar for name, option in accepting.items()} == {
         "--accept-fix": "REASON",
+        "--accept-unbuilt": "REASON",
         "--accept-unjudged": "REASON",
     }
     allowing = {name for option in given for name in option.opts if name.startswith("--allow-")}
