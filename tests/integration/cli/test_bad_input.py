@@ -427,6 +427,6 @@ def test_a_warehouse_that_stays_held_is_given_up_with_the_holder_s_name(
     monkeypatch.setattr(warehouse, "LOCK_SECONDS", 0.2)
     with held(shop.database) as holder:
         refused = shop.try_syncer("sync")
-        assert_refused(refused, "holds shop.duckdb, and still did after 0.2 s", "wait for that dbt run")
+        assert_refused(refused, f"holds {shop.database}, and still did after 0.2 s", "wait for that dbt run")
         assert f"(PID {holder.pid})" in refused.stderr
     assert contents(shop.redis_url) == {}
