@@ -141,7 +141,9 @@ def sync_command(
         if every is None:
             summary = cycle()
             _print_summary(summary, as_json)
-            sys.exit(1 if summary.unpublished else 0)
+            if summary.unpublished:
+                sys.exit(1)
+            return
         prepared()  # a wrong command line or project ends the watch before it begins
         for result in watch(cycle, every, stopped):
             _print_cycle(result, as_json)

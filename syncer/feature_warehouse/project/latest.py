@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from feature_warehouse.errors import ProjectError
-from feature_warehouse.project.compiling import compile_sql
 from feature_warehouse.project.declarations import DeclaredView
 from feature_warehouse.project.project import Project
 
@@ -58,6 +57,8 @@ def latest_sql(project: Project, manifest: Mapping[str, Any], views: Iterable[De
 
 
 def _compiled(project: Project, views: Iterable[DeclaredView]) -> list[str]:
+    from feature_warehouse.project.compiling import compile_sql  # with the SQL reader, which a sync does without
+
     calls = [
         f"{{{{ feature_warehouse.latest_values(ref({each.unique_id.split('.')[1]!r}, {each.view.name!r}, "
         f"v={each.view.version}), at={_ANY!r}) }}}}"

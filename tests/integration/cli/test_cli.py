@@ -249,13 +249,22 @@ def test_json_of_each_command(synced: Shop) -> None:
     assert sync["seconds"] > 0
     assert [view["view"] for view in sync["views"]] == views
     facts = {"view", "rows", "written", "removed", "bytes", "seconds", "read_back", "newest_available_at", "longest"}
-    assert sync["views"][0].keys() == facts | {"token"}
+    assert sync["views"][0].keys() == facts | {"token", "held", "reasons", "was_held"}
     assert synced.json("verify") == {
         "namespace": "shop_dev",
         "differences": 0,
         "repaired": [],
         "views": [
-            {"view": view, "rows": rows, "missing": 0, "different": 0, "extra": 0, "examples": []}
+            {
+                "view": view,
+                "rows": rows,
+                "missing": 0,
+                "different": 0,
+                "extra": 0,
+                "examples": [],
+                "held": None,
+                "unknown": None,
+            }
             for view, rows in zip(views, (3, 2, 2), strict=True)
         ],
     }

@@ -170,14 +170,16 @@ def test_messages(served: Served, readers: Readers, record_property: Callable[[s
 SLOW = "list_sum(list_transform(range(6000), lambda x: list_sum(list_transform(range(6000), lambda y: x * y))))"
 
 
-def slow(served: Served) -> None:
-    """A service whose expression no gate would hold up, and that takes some seconds."""
+@pytest.fixture
+def slow(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service whose expression takes some seconds: by lists beyond the bound, which is the quickest way there is."""
+    monkeypatch.setattr("feature_warehouse.client.size.LARGEST", 1_000_000_000)
     expression = OnDemandFeature("slow", "double", f"cast({SLOW} as double) + amount")
     served.publish([ORDERS, STOCK], [CHURN, replace(CHURN, name="slow", on_demand=(expression,))])
 
 
+@pytest.mark.usefixtures("slow")
 def test_an_expression_that_takes_long_is_given_up_in_time(served: Served, readers: Readers) -> None:
-    slow(served)
     with FeatureClient(served.url, NAMESPACE, timeout=0.3) as client:
         for _ in range(6):
             began = time.monotonic()
@@ -189,9 +191,8 @@ def test_an_expression_that_takes_long_is_given_up_in_time(served: Served, reade
     assert all(isinstance(each, dict) for each in readers.read())
 
 
+@pytest.mark.usefixtures("slow")
 def test_an_event_loop_goes_on_while_an_expression_is_computed(served: Served) -> None:
-    slow(served)
-
     async def ticks() -> int:
         count = 0
         async with AsyncFeatureClient(served.url, NAMESPACE, timeout=0.5) as client:
