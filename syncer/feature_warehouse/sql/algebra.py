@@ -40,9 +40,8 @@ COMMUTATIVE = {"=", "<>", "same", "*", "+ of scalars"}
 #: What is computed over rows, each at its own stage of a SELECT.
 LEVELS = {"aggregate", "window", "unnest"}
 
-#: Contents with the rows of their input: where what they add is not read, the input stands in their place. "matched",
-#: the right side of a left join that has become an inner one, adds nothing.
-DISSOLVING = {"window", "ordered", "matched"}
+#: Contents with the rows of their input: where what they add is not read, the input stands in their place.
+DISSOLVING = {"window", "ordered"}
 
 #: Joined for each row on the left, at most one match each.
 ASOF = {"asof", "asof left"}
@@ -163,7 +162,6 @@ class Content:
     sets       its input         the keys, the sets of them       key or aggregate, over the input
     window     its input         -                                any term or window over the input; as many rows
     sub        its input         -                                any term over the input
-    matched    its input         -                                any term over the input
     rows       of a subquery     -                                any term over the input
     ordered    its input         order                            any term over the input
     limit      its input         order, limit, offset             any term over the input

@@ -270,10 +270,8 @@ class Digests:
                     read = read.union(*map(uses, attachment.on))
             for position, factor in enumerate(factors):
                 content = factor.content
-                if (
-                    content.kind == "matched"
-                    or (content.kind == "window" and factor.windowed not in read)
-                    or (content.kind == "ordered" and ORDER not in order)
+                if (content.kind == "window" and factor.windowed not in read) or (
+                    content.kind == "ordered" and ORDER not in order
                 ):
                     inner = content.blocks[0]
                     factors[position : position + 1] = inner.factors

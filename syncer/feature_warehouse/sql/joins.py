@@ -302,22 +302,13 @@ class Joins(Calls):
         return self.rewrite.exists(block.where([self.make("=", value, outside)]))
 
     def _matched(self, block: Block) -> Block:
-        """A left join whose missing rows no condition lets pass is an inner join."""
+        """An ASOF left join whose missing rows no condition lets pass is an inner one."""
         for attachment in block.attachments:
-            right, others = attachment.right, tuple(a for a in block.attachments if a is not attachment)
-            if not attachment.kind.endswith("left") or not any(demands(one, right) for one in block.conditions):
-                continue
-            if attachment.kind == "asof left":
+            right = attachment.right
+            if attachment.kind == "asof left" and any(demands(one, right) for one in block.conditions):
                 asof = Attachment("asof", right, attachment.on)
                 attachments = tuple(asof if a is attachment else a for a in block.attachments)
                 return self._matched(Block(block.factors, attachments, block.conditions))
-            if right.content.uses & set(block.instances()):
-                continue  # a lateral one looks at rows that are not there yet where it would stand
-            alone = [one for one in block.conditions if one.pure and not one.queries and _only_of(one, right)]
-            inner = self._pushed(right.content.blocks[0], [self.terms.unlift(one, right) for one in alone])
-            right.content = Content("matched", (inner,), place=right.content.place)
-            kept = tuple(one for one in block.conditions if one not in alone)
-            return self._with(Block((*block.factors, right), others, kept), attachment.on)
         return block
 
     def _filtered(self, block: Block, condition: exp.Expr, scope: Scope) -> Block:

@@ -43,7 +43,7 @@ def unique(block: Block, terms: Terms) -> Iterator[tuple[Term, ...]]:
 
     if content.kind == "group":
         yield tuple(terms.ref(factor, key) for key in content.terms if isinstance(key, Term))
-    elif content.kind in ("window", "sub", "matched", "ordered", "limit", "distinct on"):
+    elif content.kind in ("window", "sub", "ordered", "limit", "distinct on"):
         if content.kind == "distinct on":
             yield seen(flat(content.terms[1:]))
         for keys in unique(content.blocks[0], terms):
@@ -115,19 +115,8 @@ def told_once(conditions: list[Term]) -> tuple[Term, ...]:
 def _says(other: Term, condition: Term) -> bool:
     if condition.op != "not" or condition.children()[0].op != "is null":
         return False
-    [column] = map(_bare, condition.children()[0].children())
-    return column.op == "ref" and other.pure and untrue_with(other, lambda ref: _bare(ref) is column)
-
-
-def _bare(column: Term) -> Term:
-    """What stands in the place of a column of an inner join that was written as a left one."""
-    while column.op == "ref":
-        instance, what = column.args
-        assert isinstance(instance, Instance)
-        if instance.content.kind != "matched" or not isinstance(what, Term):
-            break
-        column = what
-    return column
+    [column] = condition.children()[0].children()
+    return column.op == "ref" and other.pure and untrue_with(other, lambda ref: ref is column)
 
 
 def demand_none(attachment: Attachment, conditions: list[Term]) -> bool:

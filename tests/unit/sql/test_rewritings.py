@@ -200,10 +200,10 @@ QUERIES = {
             "a in (1, 5)", "a::varchar is not null", "length(a::varchar) > 3", "not (a = 1)", "a[1] = 1",
         )
     ],
-    "a left join whose missing rows a condition may let pass": [
+    "an asof left join whose missing rows a condition may let pass": [
         (
-            f"select x.k, x.e, y.a as f from t x left join (select k + 1 as k, a, b from t) y on y.k = x.k where {condition}",
-            f"select x.k, x.e, y.a as f from t x join (select k + 1 as k, a, b from t) y on y.k = x.k where {condition}",
+            f"select x.k, x.e, y.a as f from t x asof left join (select k + 1 as k, e, a, b from t) y on y.k = x.k and x.e >= y.e where {condition}",
+            f"select x.k, x.e, y.a as f from t x asof join (select k + 1 as k, e, a, b from t) y on y.k = x.k and x.e >= y.e where {condition}",
         )
         for condition in (
             "y.a = y.b", "y.a > x.b", "not (y.a = y.b)", "y.a is null", "y.a is not null", "y.k is not null", "not (y.k is null)",
