@@ -304,8 +304,8 @@ def _naive(term: Term) -> str:
 
 def _by_days(term: Term) -> bool:
     """An interval that is not of hours alone: its length hangs on clock changes."""
-    if term.op == "interval":
-        return any(int(str(arg)) for arg in term.args[:2])
+    if term.op == "interval":  # one that is not understood may be of days
+        return len(term.args) != 3 or any(int(str(arg)) for arg in term.args[:2])
     if term.op == "call":
         return term.args[0] in _DAYS
     return type_of(term) == "interval" and any(map(_by_days, term.children()))

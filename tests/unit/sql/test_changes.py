@@ -335,6 +335,11 @@ def test_lookback(select, kind, span, where) -> None:
         ("uuid()", "nondeterministic", ("uuid()",)),
         ("frobnicate(delay)", "unknown", ("frobnicate()",)),
         ("row_number() over ()", "nondeterministic", ("row_number() without an order",)),
+        (
+            "arrived_at + interval '1.5' hour",
+            "session_zone",
+            ("days are added to a timestamptz",),
+        ),  # as far as is known
         ("date_trunc('day', local_time)", "session_zone", ()),
         ("arrived_at::timestamp", "session_zone", ("a timestamptz is cast to timestamp",)),
         ("current_time_of_my_own(getvariable('mine'))", "current_time", ()),
