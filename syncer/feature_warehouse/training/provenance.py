@@ -176,11 +176,12 @@ def history(
     """
     view = declared.view
     known = view.available_at or view.event_timestamp
+    # without a time of availability the event time comes twice, in each manifest that was ever written
     columns = [*(key.name for key in view.entity.join_keys), view.event_timestamp, known]
     columns += [*([view.deleted] if view.deleted else []), *features]
     dialect = source.dialect
     types = {feature.name: feature.type for feature in view.features}
-    hashed = dialect.hashed_rows({name: types.get(name, "") for name in columns})
+    hashed = dialect.hashed_rows((name, types.get(name, "")) for name in columns)
     bounds = [f"\"{known}\" <= timestamptz '{instant}'" for instant in (until, *known_by) if instant is not None]
     query = (
         f"select count(*) as rows, {hashed} as hash, "

@@ -6,7 +6,7 @@ than a name stands in its ``Dialect``, as plain data.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -65,11 +65,14 @@ class Dialect:
         form = self.selected.get("[]" if type_.endswith("]") else type_)
         return column if form is None else f"{form.format(column=column, type=self.type_name(type_))} as {column}"
 
-    def hashed_rows(self, types: Mapping[str, str]) -> str:
-        """An order-free hash of rows with these columns: equal for equal rows, of this engine alone."""
+    def hashed_rows(self, types: Iterable[tuple[str, str]]) -> str:
+        """An order-free hash of rows with these (column, type): equal for equal rows, of this engine alone.
+
+        A column counts as often as it is named, as it always did.
+        """
         columns = (
             self.hashed_list.format(column=self.quoted(name)) if type_.endswith("]") else self.quoted(name)
-            for name, type_ in types.items()
+            for name, type_ in types
         )
         return self.hashed.format(columns=", ".join(columns))
 
