@@ -279,6 +279,12 @@ def test_a_hold_is_told_in_every_place(shop: Shop) -> None:
     assert by_view["visits.v1"]["held"] == visits["held"]
     assert by_view["orders.v1"]["held"] is None
 
+    explained = shop.json("explain", "churn@1", "customer_id=1")["items"]
+    held = {item["view"]: item["online"]["held"] for item in explained}
+    assert held["orders.v1"] is None
+    assert held["visits.v1"].startswith("held since ")
+    assert "is empty" in held["visits.v1"]
+
     verified = shop.try_syncer("verify")  # of what its marker claims, the warehouse has nothing left
     assert (verified.exit_code, "visits.v1: held since " in verified.stdout) == (1, True)
     repaired = shop.try_syncer("verify", "--repair")

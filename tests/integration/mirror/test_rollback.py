@@ -291,6 +291,9 @@ def test_the_commands_say_what_they_did_and_everybody_sees_it(shop: Shop) -> Non
     assert "0 differences" in verified
     assert "orders.v1: rolled back to" in verified
     assert "orders.v1 (rolled back)" in shop.syncer("plan")
+    explained = shop.syncer("explain", "churn@1", "customer_id=1")
+    assert "  held         rolled back to 2026-01-09T12:00:00Z by " in explained
+    assert "  differs " not in explained
     assert_refused(shop.try_syncer("drop", "--yes"), "was rolled back in 'shop_dev'", "syncer release orders.v1")
 
     released = shop.syncer("release", "orders")
