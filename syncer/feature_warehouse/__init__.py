@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         ValueChangeError,
         WarehouseError,
         WarehouseLockedError,
+        WarehouseUnavailableError,
         WebhookError,
     )
     from feature_warehouse.training.batch import BatchFeatures, get_batch_features
@@ -75,6 +76,7 @@ __all__ = [
     "ValueChangeError",
     "WarehouseError",
     "WarehouseLockedError",
+    "WarehouseUnavailableError",
     "WebhookError",
     "__version__",
     "content_hash",

@@ -13,7 +13,8 @@ module; the edges wrap what third-party libraries raise. One class per thing a c
     |   +-- RefusedError           changes that would break models, one problem each
     |   +-- ValueChangeError       a served feature would get other values
     +-- WarehouseError         the warehouse cannot be read
-    |   +-- WarehouseLockedError   another process holds the DuckDB file
+    |   +-- WarehouseUnavailableError  it as a whole, or no longer
+    |       +-- WarehouseLockedError   another process holds the DuckDB file
     +-- DataError              the rows themselves cannot be served: empty view, duplicate or NULL keys
     +-- StoreError             Redis cannot be used
     |   +-- StoreUnavailableError  no answer at all
@@ -97,7 +98,11 @@ class WarehouseError(SyncerError):
     """The warehouse cannot be read."""
 
 
-class WarehouseLockedError(WarehouseError):
+class WarehouseUnavailableError(WarehouseError):
+    """The warehouse as a whole cannot be read, or no longer."""
+
+
+class WarehouseLockedError(WarehouseUnavailableError):
     """Another process holds the DuckDB file."""
 
 

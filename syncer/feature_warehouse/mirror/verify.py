@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from feature_warehouse.errors import DataError, SyncerError, WarehouseError
+from feature_warehouse.errors import DataError, SyncerError, WarehouseError, WarehouseUnavailableError
 from feature_warehouse.mirror.difference import Comparison, empty_spool
 from feature_warehouse.mirror.namespace import check_owner, read_back, read_markers, unserved
 from feature_warehouse.mirror.preparation import Wanted
@@ -67,6 +67,8 @@ def verify(wanted: Wanted, store: Store) -> Iterator[ViewVerified]:
                     declared = wanted.declared[view.id]
                     latest = spool_latest(source, declared, encoder, as_of, folder, allow_empty=True)
                     found.append((view, latest))
+                except WarehouseUnavailableError:
+                    raise
                 except (DataError, WarehouseError) as error:
                     source.recover()
                     found.append((view, error))

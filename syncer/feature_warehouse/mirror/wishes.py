@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from feature_warehouse.errors import DataError, SyncerError, WarehouseError, WarehouseLockedError
+from feature_warehouse.errors import DataError, SyncerError, WarehouseError, WarehouseUnavailableError
 from feature_warehouse.mirror.guards import unbuilt_problem
 from feature_warehouse.mirror.preparation import Instant, Wanted
 from feature_warehouse.mirror.terms import Terms
@@ -76,7 +76,7 @@ def _read(wanted: Wanted, source: Source, view: FeatureView, kept: Hold | None, 
         encoder = Encoder(wanted.namespace, view)
         declared = wanted.declared[view.id]
         latest = spool_latest(source, declared, encoder, instant.as_of, folder, terms.allow_empty)
-    except WarehouseLockedError:
+    except WarehouseUnavailableError:
         raise
     except (DataError, WarehouseError) as error:
         source.recover()
@@ -99,6 +99,8 @@ def _drifted(wanted: Wanted, source: Source, declared: DeclaredView) -> SyncerEr
         """
         try:
             rows = [row for batch in source.batches(query, of=profile) for row in batch.to_pylist()]
+        except WarehouseUnavailableError:
+            raise
         except WarehouseError:  # not built yet: no alarm
             source.recover()
             continue

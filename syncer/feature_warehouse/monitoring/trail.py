@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from feature_warehouse.errors import StoreUnavailableError, SyncerError
+from feature_warehouse.errors import StoreRefusedError, StoreUnavailableError, SyncerError
 from feature_warehouse.mirror.sync import ViewSynced
 from feature_warehouse.monitoring import journal
 from feature_warehouse.project.git import revision
@@ -70,7 +70,7 @@ class Trail:
         if not isinstance(error, StoreUnavailableError):  # who did not answer then would only be waited for again
             # Most of three hundred views are as they were: what Redis keeps is about the others.
             changed = tuple(each for each in entry.views if (each.written, each.removed) != (0, 0))
-            self._append(replace(entry, views=changed))
+            self._append(replace(entry, views=changed), told=isinstance(error, StoreRefusedError))
 
     def synced(
         self,
@@ -102,13 +102,14 @@ class Trail:
             elif view.was_held and not view.held:
                 self.record("release", views=touched, what=[f"published again; it was {view.was_held}"])
 
-    def _append(self, entry: Entry) -> None:
+    def _append(self, entry: Entry, *, told: bool) -> None:
+        """``told``: that Redis cannot be used is said already."""
         stream = stream_of(entry.kind)
         key = trail_key(self._namespace, stream)
         try:
             self._store.append([(key, entry.to_bytes())], KEPT_ENTRIES[stream], lasting=timedelta(days=KEPT_DAYS))
         except SyncerError as trouble:
-            if not self._warned:
+            if not (self._warned or told):
                 self._warned = True
                 logger.warning("the audit trail in Redis lacks this %s: %s", entry.kind, trouble)
 

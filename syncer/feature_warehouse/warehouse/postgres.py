@@ -17,7 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from feature_warehouse.errors import DataError, ProjectError, WarehouseError
+from feature_warehouse.errors import DataError, ProjectError, WarehouseError, WarehouseUnavailableError
 from feature_warehouse.project.declarations import DeclaredView
 from feature_warehouse.project.latest import LatestSql
 from feature_warehouse.project.profile import Output
@@ -144,7 +144,8 @@ class Postgres:
 
     def recover(self) -> None:
         """The next read begins another snapshot."""
-        self._end()
+        with _warehouse_errors("PostgreSQL"):
+            self._end()
 
     def spill_to(self, folder: Path) -> None:
         """The server sorts on its own disk."""
@@ -276,7 +277,7 @@ def _warehouse_errors(of: str) -> Iterator[None]:
                 "grant the role of the profile what docs/guides/warehouses.md lists for a role that reads",
             ) from None
         if state.startswith(("08", "57P")) or _GONE.search(words):
-            raise WarehouseError(
+            raise WarehouseUnavailableError(
                 f"{of} was not read to its end: {words}", "is the server still there? Try again"
             ) from None
         raise WarehouseError(f"{of} cannot be read: {words}", "see what `dbt build` says") from None
