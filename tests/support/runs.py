@@ -42,7 +42,8 @@ from feature_warehouse.store.store import Store
 from feature_warehouse.warehouse.latest import spool_latest
 from feature_warehouse.warehouse.spool import SpoolWriter
 from feature_warehouse.wire.encode import Encoder
-from feature_warehouse.wire.keyspace import witness_key
+from feature_warehouse.wire.keyspace import trail_key, witness_key
+from feature_warehouse.wire.trail import KEPT_ENTRIES
 
 AS_OF = datetime(2026, 1, 10, tzinfo=timezone.utc)
 #: To which a view is rolled back: other orders were the newest then.
@@ -101,7 +102,7 @@ class Runs:
             assert not [view for view in found if view.differences], found
             markers = store.hash_fields(f"{NAMESPACE}:#markers")
             assert all(b'"state": "done"' in text for field, text in markers.items() if field[:1] != b"#"), markers
-            keys = {key.decode() for key in dumps(store)}
+            keys = {key.decode() for key in dumps(store)} - {trail_key(NAMESPACE, stream) for stream in KEPT_ENTRIES}
             own = {f"{NAMESPACE}:#markers", f"{NAMESPACE}:#registry"}
             own |= {witness_key(NAMESPACE, place) for place in PLACES} if store.is_cluster else set()
         with duckdb.connect(str(self.folder / "shop.duckdb"), read_only=True) as connection:
