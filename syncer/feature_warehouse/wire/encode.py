@@ -159,7 +159,8 @@ class Encoder:
 
     def _refuse(self, rows: npt.NDArray[np.int64], name: str, what: str, keys: pa.LargeBinaryArray | None) -> None:
         if len(rows):
-            example = f", first for {keys[int(rows[0])].as_py().decode()}" if keys is not None else ""
+            # The least key: a warehouse gives its rows in any order, and the next run is to say the same.
+            example = f", first for {pc.min(keys.take(rows)).as_py().decode()}" if keys is not None else ""
             raise DataError(
                 f"{self.view.id}: '{name}' {what} in {_at_least(len(rows))}{example}",
                 "replace or filter these values in the model",
