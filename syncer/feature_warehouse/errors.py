@@ -13,6 +13,7 @@ module; the edges wrap what third-party libraries raise. One class per thing a c
     |   +-- RefusedError           changes that would break models, one problem each
     |   +-- ValueChangeError       a served feature would get other values
     +-- WarehouseError         the warehouse cannot be read
+    |   +-- NotBuiltError              a table or view of it is not there
     |   +-- WarehouseUnavailableError  it as a whole, or no longer
     |       +-- WarehouseLockedError   another process holds the DuckDB file
     +-- DataError              the rows themselves cannot be served: empty view, duplicate or NULL keys
@@ -96,6 +97,10 @@ class ValueChangeError(RegistryError):
 
 class WarehouseError(SyncerError):
     """The warehouse cannot be read."""
+
+
+class NotBuiltError(WarehouseError):
+    """A table or view is not there."""
 
 
 class WarehouseUnavailableError(WarehouseError):

@@ -86,7 +86,8 @@ def _literal(value: Any, type_: str) -> str:
     else:
         text = value.replace("'", "''")
         if type_ == "timestamptz":
-            text = f"{text if text[:4].isdigit() else f'2026-{text}'}+00"
+            seconds = "" if text.count(":") == 2 else ":00"  # DuckDB before 2.0 wants them
+            text = f"{text if text[:4].isdigit() else f'2026-{text}'}{seconds}+00"
         text = f"'{text}'"
     return f"cast({text} as {type_})"
 

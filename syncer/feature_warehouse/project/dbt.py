@@ -88,15 +88,17 @@ def _duckdb(credentials: Any) -> dict[str, Any]:
     """How dbt-duckdb reaches its databases. What it attaches is attached for reading; extensions are loaded, and not
     installed: dbt did that."""
     extensions = [each if isinstance(each, str) else each["name"] for each in credentials.extensions or ()]
-    attached = []
+    attached = {}
     for each in credentials.attach or ():
         options = {name: value for name, value in (each.options or {}).items() if name != "read_only"}
-        attached.append(replace(each, read_only=True, options=options or None).to_sql())
+        catalog = each.alias or credentials.path_derived_database_name(each.path)
+        attached[catalog] = replace(each, read_only=True, options=options or None).to_sql()
     return {
         "path": credentials.path,
         "settings": dict(credentials.settings or {}),
         "config": dict(credentials.config_options or {}),
-        "statements": (*(f"load {name}" for name in extensions), *credentials.secrets_sql(), *attached),
+        "statements": (*(f"load {name}" for name in extensions), *credentials.secrets_sql()),
+        "attached": attached,
         "unknown": tuple(name for name in _DBT_ALONE if getattr(credentials, name, None)),
     }
 

@@ -26,7 +26,8 @@ class Output:
     path: str = ""  # of a DuckDB file; a relative one is relative to the current folder, as for dbt
     settings: dict[str, Any] = field(default_factory=dict)  # of every connection
     config: dict[str, Any] = field(default_factory=dict)  # of a DuckDB as it starts
-    statements: tuple[str, ...] = field(default=(), repr=False)  # extensions, secrets, databases to attach; for reading
+    statements: tuple[str, ...] = field(default=(), repr=False)  # that load extensions and make secrets
+    attached: Mapping[str, str] = field(default_factory=dict, repr=False)  # catalog: the statement, for reading
     unknown: tuple[str, ...] = ()  # settings of the profile that dbt alone makes use of
     login: Mapping[str, Any] = field(default_factory=dict, repr=False)  # of any other warehouse; with secrets in it
 

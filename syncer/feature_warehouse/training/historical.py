@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ class HistoricalFeatures(FeatureTable):
     _spine: Spine
     _timestamp: str
     _known_as_of: str | None
+    _snapshots: Mapping[str, int] = field(default_factory=dict)  # {catalog: which one to read}; the others: the newest
 
     def to_parquet(self, path: str | Path) -> int:
         """Writes a Parquet file batch by batch, whatever its size, and beside it ``<path>.manifest.json``.
@@ -77,9 +78,9 @@ class HistoricalFeatures(FeatureTable):
         if not request.is_duckdb:
             with request.open_source() as source, open_local() as local:
                 spine, sql = joined(request, self._spine, self._timestamp, self._known_as_of, source, local)
-                yield _Open(local, spine, {}, local.query(sql), source)
+                yield _Open(local, spine, {}, {}, local.query(sql), source)
             return
-        with request.open_duckdb("a training set") as warehouse:
+        with request.open_duckdb("a training set", self._snapshots) as warehouse:
             spine = place_spine(warehouse, self._spine, request.reads, request.views, request.service, self._timestamp)
             arguments = [
                 f"spine={TABLE!r}",
@@ -89,7 +90,7 @@ class HistoricalFeatures(FeatureTable):
             ]
             settled = request.settled(warehouse)
             sql = spine.in_order(request.compile("point_in_time_join", arguments, settled.values()))
-            yield _Open(warehouse, spine, settled, warehouse.query(sql), warehouse)
+            yield _Open(warehouse, spine, settled, warehouse.snapshots(), warehouse.query(sql), warehouse)
 
     def _manifest(self, opened: _Open, seen: Seen, path: Path) -> TrainingSetManifest:
         """What there is to say about the training set that is to lie at ``path``, once all of it was seen."""
@@ -121,6 +122,7 @@ class HistoricalFeatures(FeatureTable):
                 kind=self._spine.kind, source=source, columns=columns, content=content.first(columns).hash
             ),
             views=tuple(views),
+            snapshots=opened.snapshots,
             code=code_revision(request.project.folder, request.project.source_paths),
             software=software(request.project.output.adapter),
         )
@@ -162,6 +164,7 @@ class _Open:
     warehouse: DuckDB  # that gives the rows
     spine: PlacedSpine
     settled: Mapping[str, str]  # by view: the model of the settled history that is read in its place
+    snapshots: Mapping[str, int]  # by catalog: the one that is read, of DuckLakes
     batches: pa.RecordBatchReader
     source: Source  # that has the histories
 

@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -90,10 +90,13 @@ class TrainingSetManifest:
     views: tuple[ViewRecord, ...]
     code: CodeRecord | None  # None where the project is in no git repository
     software: Mapping[str, str]
+    snapshots: Mapping[str, int] = field(default_factory=dict)  # {catalog: the one that was read} of DuckLakes
 
     def as_json(self) -> dict[str, Any]:
-        """The members of the file, in its order."""
+        """The members of the file, in its order. Releases that know of no snapshots read what has none."""
         members = asdict(self)
+        if not self.snapshots:
+            del members["snapshots"]
         return {"format": FORMAT, "content": self.content.hash, **members.pop("content"), **members}
 
     def write(self, path: Path) -> None:
@@ -237,6 +240,9 @@ def changed_inputs(before: TrainingSetManifest, now: TrainingSetManifest) -> lis
         changes.append(f"the spine has changed: {'; '.join(changed_content(*spines))}")
     if before.service != now.service:
         changes.append(f"the definition of the service {now.features} has changed")
+    for catalog, snapshot in before.snapshots.items():
+        if now.snapshots.get(catalog) != snapshot:
+            changes.append(f"snapshot {snapshot} of {catalog} was read, and the profile attaches no such lake now")
     old = {view.view: view for view in before.views}
     changes += [change for view in now.views if view.view in old for change in changed_definition(old[view.view], view)]
     for name in dict.fromkeys([*SOFTWARE, *before.software, *now.software]):

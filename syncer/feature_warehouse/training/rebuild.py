@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ def rebuild(
     """
     path = Path(manifest)
     before = read_manifest(path)
-    features = get_historical_features(
+    asked = get_historical_features(
         _rows_again(before, path) if entity_rows is None else entity_rows,
         before.features,
         timestamp=before.timestamp,
@@ -68,6 +68,7 @@ def rebuild(
         profiles_dir=profiles_dir,
         target=target,
     )
+    features = replace(asked, _snapshots=before.snapshots)  # a lake still has the rows of then
     destination = None if output is None else Path(output)
     if destination is not None:
         check_destination(destination)

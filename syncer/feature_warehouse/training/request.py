@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from feature_warehouse.client.plan import find_service
 from feature_warehouse.errors import ProjectError, RequestError
@@ -125,9 +126,12 @@ class Request:
     def is_duckdb(self) -> bool:
         return self.project.output.adapter == "duckdb"
 
-    def open_duckdb(self, purpose: str) -> AbstractContextManager[DuckDB]:
-        """Raises WarehouseError where the project's warehouse is another one."""
-        return open_duckdb(self.project.output, purpose)
+    def open_duckdb(
+        self, purpose: str, snapshots: Mapping[str, int] = MappingProxyType({})
+    ) -> AbstractContextManager[DuckDB]:
+        """``snapshots``: of DuckLakes, where not the newest is to be read. Raises WarehouseError where the project's
+        warehouse is another one."""
+        return open_duckdb(self.project.output, purpose, snapshots=snapshots)
 
     def open_source(self, *, latest: bool = False) -> AbstractContextManager[Source]:
         """``latest``: to read latest values of the views that are wanted."""

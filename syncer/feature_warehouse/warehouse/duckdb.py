@@ -12,12 +12,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
-from feature_warehouse.errors import StoppedError, WarehouseError, WarehouseLockedError
+from feature_warehouse.errors import NotBuiltError, StoppedError, WarehouseError, WarehouseLockedError
 from feature_warehouse.project.declarations import DeclaredView
 from feature_warehouse.project.profile import Output
 from feature_warehouse.registry.types import canonical
@@ -42,6 +43,9 @@ _LOCKED = re.compile(r"Could not set lock on file \"([^\"]*)\"(?:.*held in (.+? 
 
 #: A path that is none: md:, ducklake:, s3://.
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:(?!memory:)")
+
+#: What stands beside a secret, or between one and a host.
+_SECRET = re.compile(r"passw|token|secret|@", re.IGNORECASE)
 
 DIALECT = Dialect(adapter="duckdb", title="DuckDB")
 
@@ -135,6 +139,15 @@ class DuckDB:
                 found = found.project(f"* replace ({', '.join(f'{name}::hugeint as {name}' for name in wide)})")
             return found.to_arrow_reader(BATCH_ROWS)
 
+    def snapshots(self) -> dict[str, int]:
+        """{catalog: the snapshot of it that is read} of what keeps its older ones: DuckLakes that are attached."""
+        lakes = self.query("select database_name as name from duckdb_databases() where type = 'ducklake' order by all")
+        found = {}
+        for name in lakes.read_all().column("name").to_pylist():
+            (row,) = self.query(f"from {DIALECT.quoted(name)}.current_snapshot()", name).read_all().to_pylist()
+            found[name] = row["id"]
+        return found
+
     def has(self, relation: str) -> bool:
         """Whether there is such a table or view; ``relation``: quoted in full, as dbt writes it."""
         known = "select database_name, schema_name, {0}_name as name from duckdb_{0}s()"
@@ -202,26 +215,33 @@ def open_warehouse(
     patience: float | None = None,
     *,
     writable: bool = False,
+    snapshots: Mapping[str, int] = MappingProxyType({}),
 ) -> Iterator[DuckDB]:
     """The DuckDB of ``output``, in UTC, inside one transaction; what is written is there once the block has ended.
 
-    Waits up to ``patience`` seconds (None: LOCK_SECONDS) while another process holds the file. Raises
+    ``snapshots``: {catalog: which of its snapshots to read} of DuckLakes that are attached; the others, and all by
+    default, as they are now. Waits up to ``patience`` seconds (None: LOCK_SECONDS) while another process holds the
+    file. Raises
     WarehouseLockedError after that, StoppedError once ``stopped`` says so, and WarehouseError when there is no file, it
     is no database, or a setting is none of DuckDB's.
     """
-    attaches = any(statement.startswith("ATTACH") for statement in output.statements)
     if _URL.match(output.path):
         raise WarehouseError(
             f"the profile's path is '{output.path}', and the syncer opens files alone",
             "give it a target whose path is a DuckDB file; databases from elsewhere can be attached to that: attach:",
         )
-    if output.path == ":memory:" and not attaches:
+    if output.path == ":memory:" and not output.attached:
         raise WarehouseError(
             "the target's DuckDB is in memory, so only dbt can see it", "give the profile a file: path:"
         )
+    if output.path == ":memory:" and writable:
+        raise WarehouseError(
+            "the target's DuckDB is in memory, where nothing is kept, and what it attaches is only read",
+            "give the profile a file: path:",
+        )
     if output.path != ":memory:" and not Path(output.path).exists():
         raise WarehouseError(f"there is no warehouse at {Path(output.path).absolute()}", "run `dbt build` first")
-    connection = _connect(output, stopped, LOCK_SECONDS if patience is None else patience, writable)
+    connection = _connect(output, stopped, LOCK_SECONDS if patience is None else patience, writable, snapshots)
     try:
         for name, value in output.settings.items():
             try:
@@ -242,15 +262,18 @@ def open_warehouse(
         connection.close()
 
 
-def _connect(output: Output, stopped: Callable[[], bool], patience: float, writable: bool) -> duckdb.DuckDBPyConnection:
+def _connect(
+    output: Output, stopped: Callable[[], bool], patience: float, writable: bool, snapshots: Mapping[str, int]
+) -> duckdb.DuckDBPyConnection:
     """The file, with what the profile loads and attaches."""
+    attached = [_at(statement, snapshots.get(catalog)) for catalog, statement in output.attached.items()]
     deadline, pause = time.monotonic() + patience, 0.05
     read_only = not writable and output.path != ":memory:"
     while True:
         connection = None
         try:
             connection = duckdb.connect(output.path, read_only=read_only, config=output.config)
-            for statement in output.statements:
+            for statement in (*output.statements, *attached):
                 connection.execute(statement)
             return connection
         except duckdb.Error as error:
@@ -272,6 +295,11 @@ def _connect(output: Output, stopped: Callable[[], bool], patience: float, writa
             pause = min(pause * 2, 1.0)
 
 
+def _at(attach: str, snapshot: int | None) -> str:
+    """The statement for one snapshot of the catalog; its options, that it is to be read among them, come last."""
+    return attach if snapshot is None else f"{attach.removesuffix(')')}, SNAPSHOT_VERSION {snapshot})"
+
+
 def _not_opened(output: Output, statement: str | None, error: duckdb.Error) -> WarehouseError:
     if statement is None:
         return WarehouseError(f"{output.path} cannot be opened: {_words(error)}", "is it a DuckDB file?")
@@ -282,8 +310,13 @@ def _not_opened(output: Output, statement: str | None, error: duckdb.Error) -> W
             "dbt installs it: run `dbt build` here and as this user first",
         )
     if kind == "attach":
+        if "No snapshot found" in str(error):
+            return WarehouseError(
+                f"what the training set was made from is no longer kept: {_words(error)}",
+                "it has expired in the lake (ducklake_expire_snapshots), and its rows with it; make the set anew",
+            )
         return WarehouseError(
-            f"what the profile attaches cannot be attached: {_words(error)}",
+            f"what the profile attaches cannot be attached{_words_without_secret(error)}",
             "see `attach:` in profiles.yml; what is attached there must be within reach of this process too",
         )
     return WarehouseError("a secret of the profile cannot be made", "see `secrets:` in profiles.yml, and `dbt debug`")
@@ -295,7 +328,7 @@ def _warehouse_errors(id_: str, unknown: Sequence[str] = ()) -> Iterator[None]:
     try:
         yield
     except duckdb.CatalogException as error:
-        raise WarehouseError(f"{id_} is not built: {_words(error)}", f"{alone}run `dbt build` first") from error
+        raise NotBuiltError(f"{id_} is not built: {_words(error)}", f"{alone}run `dbt build` first") from error
     except duckdb.OutOfMemoryException as error:
         raise WarehouseError(
             f"{id_} takes more memory than DuckDB may use: {_words(error)}",
@@ -316,3 +349,13 @@ def _literal(text: str) -> str:
 def _words(error: Exception) -> str:
     """The first line of what DuckDB says, without its kind; the rest is a stack or a picture of the query."""
     return re.sub(r"^[A-Z]\w+( \w+)? Error: ", "", str(error).split("\n", 1)[0])
+
+
+def _words_without_secret(error: Exception) -> str:
+    """Those words behind a colon. DuckDB repeats the text it was to connect by, in quotation marks, before what went
+    wrong: where a password may be in it, only what comes after."""
+    words = _words(error)
+    if not _SECRET.search(words):
+        return f": {words}"
+    _, quoted, rest = words.rpartition('": ')
+    return f": {rest}" if quoted and not _SECRET.search(rest) else ""

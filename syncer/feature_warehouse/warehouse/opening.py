@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from types import MappingProxyType
 
 from feature_warehouse.errors import WarehouseError
 from feature_warehouse.project.latest import LatestSql
@@ -36,12 +37,20 @@ def open_source(
 
 
 def open_duckdb(
-    output: Output, purpose: str, patience: float | None = None, *, writable: bool = False
+    output: Output,
+    purpose: str,
+    patience: float | None = None,
+    *,
+    writable: bool = False,
+    snapshots: Mapping[str, int] = MappingProxyType({}),
 ) -> AbstractContextManager[DuckDB]:
-    """The same for what knows DuckDB alone. Raises WarehouseError for any other: "<purpose> needs DuckDB"."""
+    """The same for what knows DuckDB alone; ``snapshots``: of DuckLakes, see ``open_warehouse``.
+
+    Raises WarehouseError for any other: "<purpose> needs DuckDB".
+    """
     if output.adapter != "duckdb":
         raise WarehouseError(
             f"{purpose} needs DuckDB, and the target is in {output.adapter}",
             "docs/guides/warehouses.md says which command works where; build the same project in a DuckDB target",
         )
-    return open_warehouse(output, patience=patience, writable=writable)
+    return open_warehouse(output, patience=patience, writable=writable, snapshots=snapshots)

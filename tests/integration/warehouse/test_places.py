@@ -61,7 +61,10 @@ def test_a_view_over_an_attached_file_and_one_in_it(tmp_path: Path) -> None:
 
 def test_all_may_be_attached_to_a_database_in_memory(tmp_path: Path) -> None:
     other = table(tmp_path / "lake.duckdb")
-    assert read(output(tmp_path / "p", path=":memory:", attach=[{"path": other}]), "lake.main.t") == [{"a": 7}]
+    place = output(tmp_path / "p", path=":memory:", attach=[{"path": other}])
+    assert read(place, "lake.main.t") == [{"a": 7}]
+    with pytest.raises(WarehouseError, match="in memory, where nothing is kept"), open_warehouse(place, writable=True):
+        pass
 
 
 @pytest.mark.parametrize(

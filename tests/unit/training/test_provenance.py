@@ -162,6 +162,7 @@ MANIFEST = TrainingSetManifest(
         ({"software": {"duckdb": "2.1.0"}}, ["duckdb is 2.1.0, and was 2.0.0"]),
         ({"software": {}}, ["duckdb is not there, and was 2.0.0"]),
         ({"code": None}, ["the code is in no git repository, and was at commit aaaaaaaaaa"]),
+        ({"snapshots": {"lake": 7}}, []),
         (
             {"code": CodeRecord(commit="b" * 40, dirty=True)},
             ["the code is at commit bbbbbbbbbb with changes that are not committed, and was at commit aaaaaaaaaa"],
@@ -172,12 +173,23 @@ def test_what_else_has_changed_is_said_by_name(change: dict[str, Any], said: lis
     assert changed_inputs(MANIFEST, replace(MANIFEST, **change)) == said
 
 
+def test_a_lake_that_is_no_longer_attached_is_said() -> None:
+    before = replace(MANIFEST, snapshots={"lake": 7})
+    said = ["snapshot 7 of lake was read, and the profile attaches no such lake now"]
+    assert changed_inputs(before, MANIFEST) == said
+    assert changed_inputs(before, before) == []
+
+
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
 def test_a_manifest_comes_back_from_its_file(tmp_path: Path) -> None:
     MANIFEST.write(tmp_path / "training.parquet.manifest.json")
     assert read_manifest(tmp_path / "training.parquet.manifest.json") == MANIFEST
+    assert "snapshots" not in (tmp_path / "training.parquet.manifest.json").read_text()  # which older releases refuse
+    of_a_lake = replace(MANIFEST, snapshots={"lake": 7})
+    of_a_lake.write(tmp_path / "training.parquet.manifest.json")
+    assert read_manifest(tmp_path / "training.parquet.manifest.json") == of_a_lake
     assert len(list(tmp_path.iterdir())) == 1
 
 
