@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from feature_warehouse.errors import DataError, SyncerError, WarehouseError, WarehouseUnavailableError
+from feature_warehouse.errors import DataError, NotBuiltError, SyncerError, WarehouseError, WarehouseUnavailableError
 from feature_warehouse.mirror.guards import unbuilt_problem
 from feature_warehouse.mirror.preparation import Instant, Wanted
 from feature_warehouse.mirror.terms import Terms
@@ -91,19 +91,21 @@ def _drifted(wanted: Wanted, source: Source, declared: DeclaredView) -> SyncerEr
     """What to say when a feature whose drift is to hold its view has drifted, by the newest period of its profile."""
     watched = {name for name, guards in declared.guards.items() if guards.hold_on_drift}
     for profile in wanted.drift_profiles if watched else ():
-        query = f"""
-            select feature, psi
-            from {profile}
-            where source_type = 'feature_view' and source = '{declared.view.id}'
-            qualify period_start = max(period_start) over () and verdict = 'act'
-        """
+        of_view = f"from {profile} where source_type = 'feature_view' and source = '{declared.view.id}'"
+        query = (
+            f"select feature, cast(psi as double precision) as psi {of_view} "
+            f"and period_start = (select max(period_start) {of_view}) and verdict = 'act'"
+        )
         try:
             rows = [row for batch in source.batches(query, of=profile) for row in batch.to_pylist()]
         except WarehouseUnavailableError:
             raise
-        except WarehouseError:  # not built yet: no alarm
+        except NotBuiltError:  # yet: no alarm
             source.recover()
             continue
+        except WarehouseError as error:  # nobody knows whether there is one
+            source.recover()
+            return error
         for row in rows:
             if row["feature"] in watched:
                 return DataError(

@@ -17,7 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from feature_warehouse.errors import DataError, ProjectError, WarehouseError, WarehouseUnavailableError
+from feature_warehouse.errors import DataError, NotBuiltError, ProjectError, WarehouseError, WarehouseUnavailableError
 from feature_warehouse.project.declarations import DeclaredView
 from feature_warehouse.project.latest import LatestSql
 from feature_warehouse.project.profile import Output
@@ -270,7 +270,7 @@ def _warehouse_errors(of: str) -> Iterator[None]:
     except (dbapi.Error, pa.ArrowException, OSError) as error:
         state, words = _state(error), _words(error)
         if state in ("42P01", "3F000"):
-            raise WarehouseError(f"{of} is not built: {words}", "run `dbt build` first") from None
+            raise NotBuiltError(f"{of} is not built: {words}", "run `dbt build` first") from None
         if state == "42501":
             raise WarehouseError(
                 f"{of} may not be read: {words}",

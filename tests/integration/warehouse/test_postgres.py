@@ -15,18 +15,25 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psycopg2
 import pyarrow as pa
 import pytest
 
 from feature_warehouse import get_batch_features, get_historical_features
+from feature_warehouse.mirror.preparation import prepare
+from feature_warehouse.mirror.terms import Terms
+from feature_warehouse.mirror.wishes import read_wishes
+from feature_warehouse.project.project import ANYWHERE
+from feature_warehouse.registry.guards import Guards
 from feature_warehouse.store.store import Store
 from feature_warehouse.training.content import content_of
 from feature_warehouse.training.provenance import manifest_path, read_manifest
 from feature_warehouse.training.rebuild import rebuild
+from feature_warehouse.wire.keyspace import field_name
 from tests.support import movable
 from tests.support.projects import ROOT
 from tests.support.runs import dumps
-from tests.support.shop import Shop
+from tests.support.shop import Shop, inside
 
 if TYPE_CHECKING:
     from tests.support.postgres import Database, Postgres
@@ -98,9 +105,15 @@ def test_a_sync_from_there_writes_the_same_bytes(duck: Shop, shop: Shop) -> None
     assert (answer["large"], answer["share"], answer["spent"]) == (2**53 + 1, 5.0 / -12.5, "-12.50")
 
 
-def test_both_halves_of_status_are_known(shop: Shop) -> None:
+def test_status_knows_both_halves_and_the_way_back_is_there(shop: Shop) -> None:
     shop.syncer("sync")
     assert "no feature view is stale" in shop.syncer("status")
+    north = ("get", "transfer", "warehouse=north", "sku=A|1", "day=2026-01-08")
+    assert shop.json(*north)["features"] == {"in_stock": 0}
+    shop.syncer("rollback", "stock.v1", "--as-of", "2026-01-09T00:00:00Z", "--reason", "counted twice")
+    assert shop.json(*north)["features"] == {"in_stock": 40}
+    shop.syncer("release", "stock.v1")
+    assert [view["written"] for view in shop.json("sync")["views"]] == [0, 2]
 
 
 def test_another_instant_costs_no_call_of_dbt(shop: Shop) -> None:
@@ -209,20 +222,42 @@ def logged_in(shop: Shop, output: dict[str, Any]) -> Iterator[None]:
         profiles.write_text(before)
 
 
-@pytest.mark.parametrize("trouble", TROUBLE)
-def test_what_is_wrong_is_said_and_redis_stays(trouble: str, shop: Shop, home: Database, reader: Database) -> None:
-    change, back, words = TROUBLE[trouble]
+def test_what_is_wrong_is_said_and_redis_stays(shop: Shop, home: Database, reader: Database) -> None:
     with logged_in(shop, reader.output()):
         shop.syncer("sync")
         before = online(shop)
-        with changed(home, change, back):
-            refused = shop.try_syncer("sync")
-        assert refused.exit_code == 1
-        assert re.search(words, refused.stderr), refused.stderr
-        assert "Hint: " in refused.stderr
-        assert "Traceback" not in refused.output
-        assert online(shop) == before
+        for trouble, (change, back, words) in TROUBLE.items():
+            with changed(home, change, back):
+                refused = shop.try_syncer("sync")
+            assert refused.exit_code == 1, trouble
+            assert re.search(words, refused.stderr), (trouble, refused.stderr)
+            assert "Hint: " in refused.stderr, trouble
+            assert "Traceback" not in refused.output, trouble
+            assert online(shop) == before, trouble
         assert [view["written"] for view in shop.json("sync")["views"]] == [0, 0]
+
+
+def test_a_target_that_only_reads_is_enough_for_all_that_reads(
+    moved: Shop, reader: Database, redis_url: str, tmp_path: Path
+) -> None:
+    """A second output of the profile, with the grants of the guide and no others."""
+    shutil.copytree(moved.folder, tmp_path / "shop", symlinks=True, ignore=shutil.ignore_patterns("target", ".syncer"))
+    shop = moved.at(tmp_path / "shop", redis_url)
+    profile = json.loads((shop.folder / "profiles.yml").read_text())
+    profile["shop"]["outputs"]["serving"] = reader.output()
+    shop.write("profiles.yml", json.dumps(profile))
+    shop.dbt("parse", "--target", "serving")
+    serving = ("--target", "serving")
+    for writing in ("create table main.mine (a integer)", "delete from main.stock_v1"):
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            reader.execute(writing)
+    assert "SQL accepted" in shop.syncer("register", "--accept-fix", "moved to PostgreSQL", *serving)
+    assert "The registry agrees" in shop.syncer("check", *serving)
+    assert [view["written"] for view in shop.json("sync", *serving)["views"]] == [4, 2]
+    assert "0 differences" in shop.syncer("verify", *serving)
+    assert "no feature view is stale" in shop.syncer("status", *serving)
+    set_ = ("training-set", "churn", "--spine", QUERY, "--timestamp", "asked_at", "-o", str(tmp_path / "set.parquet"))
+    assert "12 rows" in shop.syncer(*set_, *serving)
 
 
 def test_a_server_that_ends_in_mid_read_is_an_error(shop: Shop, home: Database) -> None:
@@ -285,9 +320,40 @@ def test_another_schema_with_tables_of_the_same_names_plays_no_part(shop: Shop, 
 
 
 def test_what_needs_duckdb_says_so(shop: Shop) -> None:
-    refused = shop.try_syncer("audit", "churn")
-    assert refused.exit_code == 2
-    assert "the audit needs DuckDB, and the target is in postgres" in refused.stderr, refused.stderr
+    shop.syncer("sync")
+    for command, exit_code, who in (
+        (("audit", "churn"), 2, "the audit"),
+        (("explain", "churn", "customer_id=1", "amount=5.0"), 1, "explain"),
+        (("check", "--data"), 1, r"the proof by data \(--data\)"),
+    ):
+        refused = shop.try_syncer(*command)
+        assert refused.exit_code == exit_code, refused.output
+        assert re.search(f"{who} needs DuckDB, and the target is in postgres", refused.stderr), refused.output
+        assert "Hint: docs/guides/warehouses.md says which command works where" in refused.stderr
+
+
+def test_a_guard_on_drift_holds_its_view_there_too(shop: Shop, home: Database, tmp_path: Path) -> None:
+    with inside(shop.folder):
+        wanted = prepare(ANYWHERE)
+    declared = dict(wanted.declared)
+    declared["stock.v1"] = dataclasses.replace(declared["stock.v1"], guards={"in_stock": Guards(hold_on_drift=True)})
+    profiles = ("main.never_built", "main.drift_stock")
+    wanted = dataclasses.replace(wanted, declared=declared, drift_profiles=profiles)
+    made = (
+        "create table main.drift_stock as select 'stock.v1' as source, 'feature_view' as source_type, "
+        "'in_stock' as feature, timestamptz '2026-01-05 00:00:00+00' as period_start, 0.4::numeric as psi, "
+        "'act' as verdict"
+    )
+
+    def refused() -> str | None:
+        reason = read_wishes(wanted, {}, tmp_path, Terms())[field_name("stock", 1)].refused
+        return reason.message if reason else None
+
+    assert refused() is None
+    with changed(home, made, "drop table main.drift_stock"):
+        assert refused() == "stock.v1: in_stock has drifted, PSI 0.40, and its guard is hold_on_drift"
+        with changed(home, "alter table main.drift_stock drop psi", "select 1"):
+            assert 'main.drift_stock cannot be read: column "psi" does not exist' in str(refused())
 
 
 # --- the gate
