@@ -15,7 +15,7 @@ from feature_warehouse.gate.accepted import Accepted
 from feature_warehouse.gate.rolling import believed_before
 from feature_warehouse.project.declarations import DeclaredView
 from feature_warehouse.project.definition import Definition, ProjectDefinitions
-from feature_warehouse.project.influences import changed
+from feature_warehouse.project.influence import changed
 from feature_warehouse.registry.document import Registry
 from feature_warehouse.registry.feature import FeatureService
 from feature_warehouse.sql.changes import Change, Definitions, diff, judge

@@ -22,7 +22,7 @@ _AROUND = re.compile(
 )
 
 _CALL = re.compile(
-    r"""\{\{-?\s*(?:feature_warehouse\.)?latest_values\(\s*(?:relation\s*=\s*)?
+    r"""\{\{-?\s*(?P<package>feature_warehouse\.)?latest_values\(\s*(?:relation\s*=\s*)?
         ref\(\s*(?:(['"])\w+\1\s*,\s*)?(['"])(?P<name>\w+)\2\s*,\s*(?:v|version)\s*=\s*(?P<version>\d+)\s*\)
         \s*,?\s*\)\s*-?\}\}""",
     re.VERBOSE,
@@ -48,7 +48,9 @@ def latest_problem(project: Project, declared: DeclaredView, node: Mapping[str, 
         )
     text = _AROUND.sub("", node["raw_code"]).strip()
     found = _CALL.fullmatch(text)
-    if found and (found["name"], int(found["version"])) == (view.name, view.version):
+    # a macro without its package's name is the project's own, if it has one
+    ours = found and (found["package"] or node["package_name"] == "feature_warehouse")
+    if found and ours and (found["name"], int(found["version"])) == (view.name, view.version):
         return None
     if _compiles_to(project, node["raw_code"], line):
         return None

@@ -10,6 +10,7 @@ from feature_warehouse.errors import ProjectError
 from feature_warehouse.gate.rolling import read_meaning
 from feature_warehouse.gate.skew import Skew, Surroundings, find_skew
 from feature_warehouse.gate.syntax import without_syntax_errors
+from feature_warehouse.project.asking import asked_of_the_run
 from feature_warehouse.project.compiling import compile_feature_views, forget_parsed, parse_project, remembers_parsed
 from feature_warehouse.project.declarations import Declarations, read_declarations
 from feature_warehouse.project.definition import ProjectDefinitions, node_names
@@ -65,6 +66,7 @@ def _loaded(project: Project) -> Proposal:
         surroundings = Surroundings(
             retentions={names[id_]: kept for id_, kept in declarations.retentions.items()},
             session_zone=project.session_zone,
+            asked={names[id_]: asked for id_, asked in asked_of_the_run(parsed.manifest).items() if id_ in names},
         )
         skew = find_skew(definitions, declarations.views, surroundings)
     return Proposal(

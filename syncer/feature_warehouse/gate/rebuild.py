@@ -14,7 +14,7 @@ from feature_warehouse.gate.accepted import Accepted
 from feature_warehouse.gate.judging import Judgement
 from feature_warehouse.project.builds import Before, keeps_rows
 from feature_warehouse.project.definition import SNAPSHOT, Definition, ProjectDefinitions
-from feature_warehouse.project.influences import changed_nodes
+from feature_warehouse.project.influence import changed_nodes
 from feature_warehouse.registry.document import Registry
 from feature_warehouse.sql.nodes import Node
 from feature_warehouse.sql.standing import History, Standing

@@ -31,10 +31,11 @@ class Skew:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
     """What is known beside the SQL. retentions: by the name of a node. session_zone: of dbt's connections, None where
-    the profile leaves it to the machine."""
+    the profile leaves it to the machine. asked: by the name of a node, what it asks of the run that compiles it."""
 
     retentions: Mapping[str, Retention] = field(default_factory=dict)
     session_zone: str | None = None
+    asked: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def find_skew(definitions: ProjectDefinitions, views: Mapping[str, DeclaredView], surroundings: Surroundings) -> Skew:
@@ -55,6 +56,8 @@ def find_skew(definitions: ProjectDefinitions, views: Mapping[str, DeclaredView]
             if view.available_at is None:
                 problems += _looks_ahead(place, facts)
             warnings += _unknown(place, facts, surroundings.session_zone)
+        for node in definition.nodes:
+            warnings += _elsewhere(f"{declared.path}: {id_}", node, surroundings.asked.get(node, ()))
         for why in whole.as_text(view):
             hint = "clocks, chance, time zones and look-backs are not seen in it: look for them yourself"
             warnings.append(DefinitionError(f"{declared.path}: {id_}: {why}", hint))
@@ -175,6 +178,16 @@ def _is_utc(session_zone: str | None) -> bool:
 
 def _which(session_zone: str | None) -> str:
     return f"is {session_zone}" if session_zone else "the profile leaves to the machine"
+
+
+def _elsewhere(place: str, node: str, asked: Iterable[str]) -> Iterator[DefinitionError]:
+    for what in asked:
+        yield DefinitionError(
+            f"{place}: `{node}` asks {what} while it is compiled, so that its SQL may be another one elsewhere, and is "
+            "judged as it is here",
+            "ask a variable of dbt_project.yml, which is the same everywhere; or look at each target yourself "
+            '(`syncer check --target`) and say so: `syncer register --accept-unjudged "the reason"`',
+        )
 
 
 def _unknown(place: str, facts: Facts, session_zone: str | None) -> Iterator[DefinitionError]:

@@ -14,6 +14,7 @@ from typing import Any
 from feature_warehouse.errors import ProjectError
 from feature_warehouse.project.constants import answered, refused_query
 from feature_warehouse.project.dbt import calling_dbt, end_pools, invoke, own_words
+from feature_warehouse.project.influences import DECIDING
 from feature_warehouse.project.project import Project
 
 
@@ -55,12 +56,14 @@ class Compiled:
     """What dbt made of a project without looking at a warehouse, by unique id.
 
     sql: of models and snapshots, as a first run or a full refresh would send it. later: of incremental models, as every
-    later run would. failed: why some have none; what reads them has none either. variables: of dbt_project.yml.
+    later run would. failed: why some have none; what reads them has none either. variables: of dbt_project.yml;
+    deciding: what that says of which macros dbt takes for its own.
     """
 
     manifest: dict[str, Any]
     sql: Mapping[str, str]
     variables: Mapping[str, Any] = field(default_factory=dict)
+    deciding: Mapping[str, Any] = field(default_factory=dict)
     later: Mapping[str, str] = field(default_factory=dict)
     failed: Mapping[str, ProjectError] = field(default_factory=dict)
 
@@ -98,7 +101,23 @@ def compile_feature_views(project: Project, parsed: Parsed | None = None) -> Com
         _say_incremental(graph, "execute")
         selected = [f"{one},config.materialized:incremental" for one in selected] if later else []
         later_sql = _compiled(project, graph, failed, selected, python)
-        return Compiled(manifest=parsed.manifest, sql=sql, variables=project.variables, later=later_sql, failed=failed)
+        return Compiled(
+            manifest=parsed.manifest,
+            sql=sql,
+            variables=project.variables,
+            deciding=_deciding(project),
+            later=later_sql,
+            failed=failed,
+        )
+
+
+def _deciding(project: Project) -> dict[str, Any]:
+    """As it is written in dbt_project.yml, so that it is the same in every target."""
+    import yaml  # type: ignore[import-untyped]  # comes with dbt
+
+    written = yaml.safe_load((project.folder / "dbt_project.yml").read_text(encoding="utf-8"))
+    said = {**(written.get("flags") or {}), **written}
+    return {name: said[name] for name in DECIDING if said.get(name) is not None}
 
 
 def render_rolling_features(project: Project, parsed: Parsed, calls: Sequence[Mapping[str, Any]]) -> list[str | None]:

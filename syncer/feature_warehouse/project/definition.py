@@ -22,7 +22,9 @@ from typing import Any
 from feature_warehouse.errors import DefinitionError, RegistryError
 from feature_warehouse.project.compiling import Compiled
 from feature_warehouse.project.declarations import DeclaredView
-from feature_warehouse.project.influences import Influence, Influences
+from feature_warehouse.project.elsewhere import HOOKS, hooks_of
+from feature_warehouse.project.influence import Influence
+from feature_warehouse.project.influences import Influences
 from feature_warehouse.sql.changes import Definitions, View
 from feature_warehouse.sql.nodes import Node
 from feature_warehouse.sql.text import (
@@ -87,7 +89,7 @@ class ProjectDefinitions:
 
 def read_definitions(compiled: Compiled, views: Mapping[str, DeclaredView]) -> ProjectDefinitions:
     """The definitions of the ``views`` of a project."""
-    graph, influences = _Graph(compiled), Influences(compiled.manifest, compiled.variables)
+    graph, influences = _Graph(compiled), Influences(compiled.manifest, compiled.variables, compiled.deciding)
     definitions: dict[str, Definition] = {}
     problems: dict[str, DefinitionError] = {}
     for id_, declared in views.items():
@@ -262,14 +264,15 @@ class _Graph:
         settings: tuple[str, ...] = _INCREMENTAL if later is not None else _SNAPSHOT if kind == "snapshot" else ()
         settings += _MICROBATCH if later is not None and config.get("incremental_strategy") == "microbatch" else ()
         unique_key = config.get("unique_key") if settings else None
+        hooks = [sql for hook in HOOKS for sql in hooks_of(config, hook)]
         return Node(
             sql=self.named(sql),
             incremental=None if later is None else self.named(later),
             strategy=" ".join(_settings(config, settings)),
             unique_key=tuple([unique_key] if isinstance(unique_key, str) else unique_key or ()),
             reads=tuple(sorted(self.name(above) for above in self._above(unique_id))),
-            opaque=SNAPSHOT if kind == "snapshot" else "it has hooks" if _hooks(config) else "",
-            hooks=tuple(map(self.named, _hooks(config))),
+            opaque=SNAPSHOT if kind == "snapshot" else "it has hooks" if hooks else "",
+            hooks=tuple(map(self.named, hooks)),
             dialect=self._dialect,
         )
 
@@ -290,16 +293,6 @@ def _settings(config: Mapping[str, Any], names: Iterable[str]) -> Iterator[str]:
         value = config.get(name)
         if value not in (None, []):
             yield str(value) if not number else f"{name}={value}"
-
-
-def _hooks(config: Mapping[str, Any]) -> list[str]:
-    """The hooks that could change a row."""
-    hooks = [*config.get("pre-hook", ()), *config.get("post-hook", ())]
-    written = (hook["sql"] if isinstance(hook, Mapping) else hook for hook in hooks)
-    return [sql for sql in written if not _HARMLESS.match(sql)]
-
-
-_HARMLESS = re.compile(r"\s*(grant|revoke|comment|analyze|vacuum|checkpoint)\b[^;]*;?\s*$", re.IGNORECASE)
 
 
 def _leaf(known: Mapping[str, Any]) -> Node:

@@ -1,21 +1,22 @@
 """What decides about a view's rows beside its SQL: configs, hooks, macros, runs' hooks and variables, node by node.
 
 Everything in dbt's graph above a view counts, except what `HARMLESS` names with its reason: a config key that is not
-dbt's default, a hook of a model, seed or snapshot, the macros that hooks and custom materialisations reach, macros that
-stand in for dbt's own, `on-run-start` and `on-run-end`, and the variables that any of these ask for. A config key that
-nobody has thought of counts, too.
+dbt's default, a hook of a model, seed or snapshot, the macros that hooks and custom materialisations reach, macros
+that stand in for dbt's own or that dbt finds by the name of a strategy, `on-run-start` and `on-run-end`, hooks of other
+nodes that may reach the view, the variables that any of these asks for, and where a source is. A config key that nobody
+has thought of counts, too.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from feature_warehouse.project.dbt import default_config, releases
+from feature_warehouse.project.elsewhere import HOOKS, hooks_of, runs_of, statements_elsewhere
+from feature_warehouse.project.influence import Influence, as_json
+from feature_warehouse.project.macros import Macros
 
 #: Config keys that change no value, and why.
 HARMLESS: Mapping[str, str] = {
@@ -74,55 +75,32 @@ DEFINED = {
     "updated_at",
 }
 
-#: Our own dbt package.
-_PACKAGE = "feature_warehouse"
-
-_HOOKS = ("pre-hook", "post-hook")
-
 #: What dbt makes of a model, where that alone does not change its rows: an incremental one says so by its later runs.
 _PLAIN = ("ephemeral", "incremental", "seed", "snapshot", "table", "view")
 
-#: Statements that change no row.
-_NO_ROWS = re.compile(r"\s*(grant|revoke|comment|analyze|vacuum|checkpoint)\b[^;]*;?\s*$", re.IGNORECASE)
-
-#: Macros of dbt whose words are judged by what they make: names of relations, and the compiled SQL.
-_COMPILED = re.compile(r"(?:\w+__)?(?:generate_(?:schema|alias|database)_name\w*|ref|source|config)")
-
-_VARIABLE = re.compile(r"""\bvar\(\s*['"](\w+)['"]""")
-_WORD = re.compile(r"\w+")
+#: Of dbt_project.yml: which macros dbt takes for its own, where several packages have one of that name.
+DECIDING = (
+    "dispatch",
+    "require_batched_execution_for_custom_microbatch_strategy",
+    "require_explicit_package_overrides_for_builtin_materializations",
+)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Influence:
-    """One of them. kind: config, hook, macro, run, variable or release. of: the node's name; "": of the project."""
-
-    kind: str
-    of: str
-    name: str
-    value: str
-
-    @property
-    def place(self) -> str:
-        """'config sql_header of `stg_orders`'."""
-        if self.kind == "config":
-            return f"config {self.name} of `{self.of}`"
-        if self.kind == "hook":
-            return f"the {self.name} of `{self.of}`"
-        if self.kind == "macro":
-            return f"the macro {self.name}, which " + (f"`{self.of}` runs" if self.of else "stands in for dbt's own")
-        return f"{self.name} of the project" if self.kind == "run" else f"the variable {self.name}"
+_NOTHING: Mapping[str, Any] = {}
 
 
 class Influences:
-    """Of the nodes of one parsed project; ``variables``: of the project, by name."""
+    """Of the nodes of one parsed project; ``variables``: of dbt_project.yml, by name; ``deciding``: what that says of
+    `DECIDING`."""
 
-    def __init__(self, manifest: Mapping[str, Any], variables: Mapping[str, Any]) -> None:
-        self._manifest, self._variables = manifest, variables
-        self._macros: Mapping[str, Any] = manifest["macros"]
-        self._adapter: str = manifest["metadata"].get("adapter_type") or "duckdb"
-        self._own = {"dbt", f"dbt_{self._adapter}"}
+    def __init__(
+        self, manifest: Mapping[str, Any], variables: Mapping[str, Any], deciding: Mapping[str, Any] = _NOTHING
+    ) -> None:
+        self._manifest, self._deciding = manifest, deciding
+        self._macros = Macros(manifest, variables)
         self._project = sorted(self._of_project())
         self._nodes: dict[str, list[Influence]] = {}
+        self._elsewhere = list(statements_elsewhere(manifest, self._macros))
 
     def of(self, view: str, above: Mapping[str, str], latest: Mapping[str, str]) -> tuple[Influence, ...]:
         """``view``: its unique id. ``above``: it and all above it, unique id -> name in definitions; ``latest``: so its
@@ -133,6 +111,11 @@ class Influences:
             if unique_id not in self._nodes:
                 self._nodes[unique_id] = list(self._of_node(unique_id, name, hooks=unique_id in latest))
             found.update(self._nodes[unique_id])
+        names = {name.lower() for unique_id in (*above, *latest) for name in self._names(unique_id)}
+        for one in self._elsewhere:
+            if one.node not in above and one.node not in latest and one.reaches(names):
+                found.update(one.found)
+                found.update(influence for id_, influence in one.reads if id_ not in above)
         own = above[view]
         return tuple(sorted(one for one in found if (one.kind, one.of, one.name) != ("config", own, "contract")))
 
@@ -144,7 +127,7 @@ class Influences:
         config, kind = node["config"], node["resource_type"]
         usual = default_config(kind)
         for key, value in config.items():
-            if key in HARMLESS or key in DEFINED or key in _HOOKS or value in (None, "", [], {}):
+            if key in HARMLESS or key in DEFINED or key in HOOKS or value in (None, "", [], {}):
                 continue
             if value == usual.get(key) or (key == "materialized" and value in _PLAIN):
                 continue
@@ -153,119 +136,40 @@ class Influences:
             if key == "contract":
                 if not value.get("enforced"):
                     continue
+                if written := list(_constraints(node)):
+                    yield Influence("config", name, "constraints", as_json(written))
                 value = {column["name"]: column.get("data_type") for column in node["columns"].values()}
-            yield Influence("config", name, key, _text(value))
+            yield Influence("config", name, key, as_json(value))
         if kind == "source":
             yield from _external(name, node)
-        for hook in _HOOKS:
-            written = [sql for each in config.get(hook) or () if not _NO_ROWS.match(sql := _sql(each))]
+            yield from _place(name, node)
+        for hook in HOOKS:
+            written = hooks_of(config, hook)
             if written and (hooks or kind == "seed"):
-                yield Influence("hook", name, hook, _text([" ".join(sql.split()) for sql in written]))
+                yield Influence("hook", name, hook, as_json([" ".join(sql.split()) for sql in written]))
             for sql in written:
-                yield from self._called(name, sql, node)
+                yield from self._macros.called(name, sql, node)
         if (made := config.get("materialized") or "view") not in _PLAIN:
-            for macro in self._macros.values():
-                if macro["name"].startswith(f"materialization_{made}_") and macro["package_name"] not in self._own:
-                    yield from self._reached(name, [macro["unique_id"]])
+            yield from self._macros.materialization(name, made)
+        yield from self._macros.named(name, _strategies(config))
+
+    def _names(self, unique_id: str) -> Iterator[str]:
+        """What SQL may call a node."""
+        node = self._manifest["nodes"].get(unique_id) or self._manifest["sources"][unique_id]
+        yield from (node[key] for key in ("name", "alias", "identifier") if node.get(key))
 
     # -- the project ---------------------------------------------------------------------------------------------------
 
     def _of_project(self) -> Iterator[Influence]:
-        for package, release in releases(self._adapter).items():
+        for package, release in releases(self._manifest["metadata"].get("adapter_type") or "duckdb").items():
             yield Influence("release", "", package, release)
-        runs: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-        for node in self._manifest["nodes"].values():
-            if node["resource_type"] != "operation" or _NO_ROWS.match(node["raw_code"]):
-                continue
-            if node["package_name"] != _PACKAGE:  # ours write down what was built, and touch nothing else
-                for tag in node["tags"]:
-                    runs.setdefault((tag, node["package_name"]), []).append(node)
-        for (tag, package), nodes in runs.items():
-            own = package == self._manifest["metadata"]["project_name"]
-            name = tag if own else f"{tag} of {package}"
-            texts = [" ".join(node["raw_code"].split()) for node in sorted(nodes, key=lambda each: each["index"] or 0)]
-            yield Influence("run", "", name, _text(texts))
+        for name, nodes in runs_of(self._manifest).items():
+            yield Influence("run", "", name, as_json([" ".join(node["raw_code"].split()) for node in nodes]))
             for node in nodes:
-                yield from self._called(name, node["raw_code"], node)
-        inner = {macro["name"] for macro in self._macros.values() if macro["package_name"] in self._inner()}
-        for macro in self._macros.values():
-            stands_in = re.sub(rf"^(?:default|{self._adapter})__", "", macro["name"])
-            outer = macro["package_name"] not in self._inner()
-            if outer and stands_in in inner and not _COMPILED.fullmatch(macro["name"]):
-                yield from self._reached("", [macro["unique_id"]])
-
-    def _inner(self) -> set[str]:
-        return {*self._own, _PACKAGE}
-
-    # -- macros and variables ------------------------------------------------------------------------------------------
-
-    def _called(self, of: str, text: str, node: Mapping[str, Any]) -> Iterator[Influence]:
-        """The macros that a text with Jinja calls, of those that its node depends on; all, where none is named."""
-        yield from self._asked(text)
-        if "{{" not in text and "{%" not in text:
-            return
-        known = [id_ for id_ in node.get("depends_on", {}).get("macros", ()) if id_ in self._macros]
-        words = set(_WORD.findall(text))
-        named = [id_ for id_ in known if self._macros[id_]["name"] in words]
-        yield from self._reached(of, named or known)
-
-    def _reached(self, of: str, macros: Iterable[str]) -> Iterator[Influence]:
-        """The macros, and those that they call, of the project and its packages; dbt's own go by its release."""
-        todo = list(macros)
-        for id_ in todo:
-            macro = self._macros.get(id_)
-            if macro is None or macro["package_name"] in self._own:
-                continue
-            name = macro["name"] if macro["package_name"] == self._manifest["metadata"]["project_name"] else id_[6:]
-            yield Influence("macro", of, name, _digest(macro["macro_sql"]))
-            yield from self._asked(macro["macro_sql"])
-            todo += [each for each in macro["depends_on"]["macros"] if each not in todo]
-
-    def _asked(self, text: str) -> Iterator[Influence]:
-        for name in set(_VARIABLE.findall(text)):
-            if name in self._variables:
-                yield Influence("variable", "", name, _text(self._variables[name]))
-
-
-def changed(before: Iterable[Influence], now: Iterable[Influence]) -> list[str]:
-    """What is another one now, a phrase each: 'config sql_header of `stg_orders`: none -> "..."'."""
-    found = []
-    for old, new in _changes(before, now):
-        one = new or old
-        if one is None:
-            continue
-        if one.kind in ("config", "variable"):
-            found.append(f"{one.place}: {old.value if old else 'none'} -> {new.value if new else 'none'}")
-        else:
-            found.append(f"{one.place} {'changed' if old and new else 'came' if new else 'is gone'}")
-    return found
-
-
-def changed_nodes(before: Iterable[Influence], now: Iterable[Influence]) -> set[str]:
-    """The nodes of which something is another one now; "": of the whole project."""
-    return {one.of for pair in _changes(before, now) for one in pair if one is not None}
-
-
-def _changes(
-    before: Iterable[Influence], now: Iterable[Influence]
-) -> Iterator[tuple[Influence | None, Influence | None]]:
-    was, is_ = ({(one.kind, one.of, one.name): one for one in side} for side in (before, now))
-    for key in sorted(was.keys() | is_.keys()):
-        old, new = was.get(key), is_.get(key)
-        kind, _, name = key
-        if old == new or ((kind, name) == ("config", "contract") and _same_types(old, new)):
-            continue
-        if kind != "release":  # what dbt's own macros make, no words of ours can judge
-            yield old, new
-
-
-def _same_types(before: Influence | None, now: Influence | None) -> bool:
-    """Whether two contracts give the columns that both have the same types. dbt holds the SQL to its contract, so that
-    to enforce one, or to end that, changes nothing."""
-    if before is None or now is None:
-        return True
-    was, is_ = json.loads(before.value), json.loads(now.value)
-    return all(was[column] == is_[column] for column in was.keys() & is_.keys())
+                yield from self._macros.called(name, node["raw_code"], node)
+        for name, value in self._deciding.items():
+            yield Influence("run", "", name, as_json(value))
+        yield from self._macros.standing_in()
 
 
 #: A text in quotes that may be a path: where a file lies is no part of what it means.
@@ -281,16 +185,27 @@ def _external(name: str, source: Mapping[str, Any]) -> Iterator[Influence]:
         text = str(value)
         if key == "external_location":
             text = _PATH.sub("'...'", text) if "(" in text else "'...'"
-        yield Influence("config", name, key, _text(text))
+        yield Influence("config", name, key, as_json(text))
 
 
-def _sql(hook: Any) -> str:
-    return str(hook["sql"]) if isinstance(hook, Mapping) else str(hook)
+def _place(name: str, source: Mapping[str, Any]) -> Iterator[Influence]:
+    """Where dbt finds a source, as it is written: another target may render it otherwise."""
+    if "(" not in (source.get("relation_name") or "("):  # files are no place
+        parts = source.get("unrendered_database"), source.get("unrendered_schema") or source["source_name"]
+        yield Influence("place", name, "", as_json(".".join(part for part in parts if part)))
 
 
-def _text(value: object) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+def _constraints(node: Mapping[str, Any]) -> Iterator[str]:
+    """What a contract writes into the table beside names and types; the other constraints only refuse rows."""
+    for owner in (node, *node["columns"].values()):
+        for one in owner.get("constraints") or ():
+            if one.get("type") == "custom":
+                yield f"{owner['name']} {one.get('expression')}"
 
 
-def _digest(macro: str) -> str:
-    return hashlib.sha256(" ".join(macro.split()).encode()).hexdigest()[:16]
+def _strategies(config: Mapping[str, Any]) -> Iterator[str]:
+    """The macros that dbt finds by the name of a strategy, one of the project's own among them."""
+    if strategy := config.get("incremental_strategy"):
+        yield f"get_incremental_{str(strategy).replace('+', '_')}_sql"
+    if strategy := config.get("strategy"):
+        yield f"snapshot_{str(strategy).rpartition('.')[2]}_strategy"

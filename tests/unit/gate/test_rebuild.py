@@ -12,7 +12,7 @@ from feature_warehouse.gate.rebuild import Rebuild, kept_beside, rebuilds
 from feature_warehouse.gate.standing import unaccepted
 from feature_warehouse.project.builds import COLUMNS, Before, Build, Recorded, read_builds
 from feature_warehouse.project.definition import SNAPSHOT, Definition
-from feature_warehouse.project.influences import Influence
+from feature_warehouse.project.influence import Influence
 from feature_warehouse.registry.document import Fix, Registry, Unbuilt
 from feature_warehouse.sql.changes import View
 from feature_warehouse.sql.nodes import Node

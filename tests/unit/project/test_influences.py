@@ -11,7 +11,8 @@ import pytest
 from dbt.adapters.duckdb.impl import DuckDBConfig
 
 from feature_warehouse.project.dbt import default_config
-from feature_warehouse.project.influences import DEFINED, HARMLESS, Influence, Influences, changed
+from feature_warehouse.project.influence import Influence, changed
+from feature_warehouse.project.influences import DEFINED, HARMLESS, Influences
 
 #: Keys that count by the rule alone, looked at one by one. A new release's key turns up in none of the three lists.
 COUNTING = {
@@ -79,6 +80,7 @@ def test_every_config_key_of_dbt_and_its_adapter_was_looked_at() -> None:
 
 def manifest(config: dict[str, Any], **more: Any) -> dict[str, Any]:
     node = {
+        "name": "a",
         "resource_type": "model",
         "config": default_config("model") | config,
         "columns": {},
@@ -126,6 +128,8 @@ def test_what_is_not_dbts_default_is_recorded(config: dict[str, Any], recorded: 
 def test_what_runs_around_every_run_counts_but_for_our_own_record(package: str, counted: list[str]) -> None:
     made = manifest({})
     made["nodes"]["operation.end"] = {
+        "name": "end",
+        "config": {},
         "resource_type": "operation",
         "package_name": package,
         "raw_code": "{{ feature_warehouse._record_builds(results) }}",
@@ -135,6 +139,74 @@ def test_what_runs_around_every_run_counts_but_for_our_own_record(package: str, 
     }
     found = Influences(made, {}).of("model.shop.a", {"model.shop.a": "a"}, {})
     assert [one.name for one in found if one.kind == "run"] == counted
+
+
+HOOKS = [
+    ("update {{ ref('a') }} set x = 1", True),
+    ("delete from main.a", True),
+    ("insert into log select count(*) from {{ ref('a') }}", False),
+    ("create or replace table log as select * from a; drop table a", True),
+    ("set timezone = 'UTC'", True),
+    ("{% set x = 1 %}delete from {{ this }}", False),
+    ("create or replace macro twice(x) as x * 2", True),
+    ("{{ tidy() }}", True),
+    ("grant select on a to reader", False),
+]
+
+
+@pytest.mark.parametrize(("hook", "counts"), HOOKS)
+def test_a_hook_of_another_node_counts_where_it_may_reach_the_view(hook: str, counts: bool) -> None:
+    made = manifest({})
+    tidy = {
+        "name": "tidy",
+        "package_name": "shop",
+        "macro_sql": "vacuum; update a set x = 2",
+        "depends_on": {"macros": []},
+    }
+    made["macros"]["macro.shop.tidy"] = tidy
+    for name, above in (("other", ["model.shop.read"]), ("read", [])):
+        made["nodes"][f"model.shop.{name}"] = made["nodes"]["model.shop.a"] | {
+            "name": name,
+            "raw_code": f"select {len(name)} as {name}",
+            "depends_on": {"macros": ["macro.shop.tidy"] if "tidy" in hook else [], "nodes": above},
+        }
+    made["nodes"]["model.shop.other"]["config"] = default_config("model") | {"post-hook": [{"sql": hook}]}
+    found = Influences(made, {}).of("model.shop.a", {"model.shop.a": "a"}, {})
+    assert [one.place for one in found if one.kind == "elsewhere"] == ["the post-hook of `other`"] * counts
+    read = [one.place for one in found if one.kind == "read"]
+    assert read == [f"`{name}`, which the post-hook of `other` reads" for name in ("other", "read")] * counts
+
+
+VARIABLES = {"rate": 1, "feature_warehouse_now": "2026-01-01", "shop": {"rate": 1}, "tools": {"cap": 2}}
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("{{ var('rate') }}", ["rate"]),
+        ('{{ var.has_var( "rate" ) }}', ["rate"]),
+        ("{{ var('cap', 3) }}", ["tools.cap"]),
+        ("{{ var('ra' ~ 'te') }}", ["rate", "tools.cap"]),
+        ("{{ var(name) }}", ["rate", "tools.cap"]),
+        ("{{ my_var('rate') }}", []),
+    ],
+)
+def test_variables_count_by_the_names_that_are_asked_for(text: str, asked: list[str]) -> None:
+    made = manifest({"post-hook": [{"sql": "update {{ this }} set x = " + text}]})
+    made["macros"]["macro.tools.x"] = {
+        "name": "x",
+        "package_name": "tools",
+        "macro_sql": "",
+        "depends_on": {"macros": []},
+    }
+    found = Influences(made, VARIABLES).of("model.shop.a", {"model.shop.a": "a"}, {})
+    assert [one.name for one in found if one.kind == "variable"] == asked
+
+
+def test_a_source_that_is_moved_is_said_and_one_that_comes_is_not() -> None:
+    here, there = (Influence("place", "source.raw.orders", "", schema) for schema in ('"raw_1"', '"raw_2"'))
+    assert changed([here], [there]) == ['the place of `source.raw.orders`: "raw_1" -> "raw_2"']
+    assert changed([], [there]) == []
 
 
 def test_contracts_count_where_a_column_gets_another_type() -> None:
