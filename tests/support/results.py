@@ -28,7 +28,7 @@ def assert_refused(result: Result, message: str, hint: str) -> None:
 def assert_held(result: Result, view: str, message: str, hint: str) -> None:
     """Exit code 1, the table, and why that one view is held."""
     assert result.exit_code == 1, result.output
-    assert f"{view} (held)" in result.stdout
+    assert f"{view} (held)" in result.stdout, result.output
     lines = result.stderr.splitlines()
     ((why, advice),) = (pair for pair in itertools.pairwise(lines) if pair[0].startswith(f"Held: {view}: "))
     assert message in why

@@ -22,7 +22,7 @@ _BUILDING = {"build", "run", "retry", "clone"}
 _JUDGING = _BUILDING | {"test", "seed", "snapshot"}
 
 #: What keeps a node from being what its SQL says, and what a test that warns or passes is not.
-_FAILED = {"error", "runtime error", "fail", "skipped", "partial success"}
+FAILED = {"error", "runtime error", "fail", "skipped", "partial success"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ def read_failures(path: Path, manifest: Mapping[str, Any], declared: Mapping[str
         content = json.loads(path.read_bytes())
         if content["args"]["which"] not in _JUDGING:
             return {}
-        results = {each["unique_id"]: each for each in content["results"] if each["status"] in _FAILED}
+        results = {each["unique_id"]: each for each in content["results"] if each["status"] in FAILED}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}
     if not results:

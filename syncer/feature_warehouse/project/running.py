@@ -10,6 +10,7 @@ from typing import Any
 from feature_warehouse.errors import ProjectError
 from feature_warehouse.project.dbt import calling_dbt, invoke
 from feature_warehouse.project.project import Project
+from feature_warehouse.project.run_results import FAILED
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ class ModelRuns:
             if self._graph is None or stamp != self._stamp:
                 self._graph, self._stamp = self._done(project, "parse"), stamp
             done = self._done(project, "run", "--select", *self._selection)
+            done.write(str(project.runs_path))  # --no-write-json is for the manifest, which stays as it is
             if not done.results:
                 raise ProjectError(
                     f"--run {words} selects no model", f"see what `dbt ls --resource-type model --select {words}` lists"
@@ -67,7 +69,8 @@ class ModelRuns:
                 _give_back()
         if done.success:
             return done.result
-        failed = [f"{node.node.name}: {node.message}" for node in getattr(done.result, "results", ()) if node.message]
+        results = getattr(done.result, "results", ())
+        failed = [f"{each.node.name}: {each.message}" for each in results if each.status in FAILED]
         if done.exception or not failed:
             raise done.exception or ProjectError("dbt run failed")
         logger.warning("dbt run failed: %s", " ".join(failed[0].split()))

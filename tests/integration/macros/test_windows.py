@@ -496,6 +496,7 @@ COUNT = one("'aggregate': 'count', 'window': '7 days'")
 
 #: What an adapter gets for which nobody wrote a form, and one that descends from PostgreSQL's; here it is DuckDB.
 FORM = """
+-- depends_on: {{{{ ref('stg') }}}}
 {{{{ feature_warehouse.{of}__rolling_select(
     events=ref('stg'), join_keys=['customer'], event_timestamp='ordered_at', available_at='loaded_at', plan={{}},
     changed_since=none

@@ -113,6 +113,7 @@ def test_models_are_run_before_the_sync(shop: Shop) -> None:
     assert "--run nonsense selects no model" in refused.stderr
 
     shop.replace("models/visits_v1.sql", "from (values", "from nowhere, (values")
+    shop.dbt("parse")
     shop.sql("update stock_v1 set in_stock = 7")
     held = shop.try_syncer("sync", "--run", "visits")
     assert_held(held, "visits.v1", "in dbt's last run the model visits failed: ", "--allow-failed")
