@@ -19,6 +19,7 @@ PACKAGE = Path(__file__).parents[2] / "syncer" / "feature_warehouse"
 #: A wing imports only from wings below its own. A new wing takes its place here first.
 LADDER = (
     "cli",
+    "testing",
     "care",
     "monitoring",
     "training",
@@ -51,6 +52,7 @@ LIBRARIES: dict[str, set[str]] = {
     "numpy": {"mirror", "store/slots", "training", "warehouse", "wire"},
     "pandas": {"training/formats", "wire/arrays"},
     "polars": {"training/formats"},
+    "pytest": {"client/fixture"},  # whose plugin it is
     "pyarrow": {"mirror", "monitoring/audit", "store/slots", "training", "warehouse", "wire"},
     "redis": {"store"},
     "sqlglot": {"sql"},

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import datetime
 from os import PathLike
+from typing import TypeVar
 
 from feature_warehouse.client.features import OnlineFeatures
 from feature_warehouse.client.plan import OnStale
@@ -13,6 +14,8 @@ from feature_warehouse.client.reader import CHUNK_ROWS, NO_REQUEST, Reader, Requ
 from feature_warehouse.client.served import ServedLog
 from feature_warehouse.store.timeouts import TIMEOUT_SECONDS
 from feature_warehouse.wire.keyspace import check_namespace
+
+_Client = TypeVar("_Client", bound="AsyncFeatureClient")
 
 
 class AsyncFeatureClient:
@@ -66,7 +69,7 @@ class AsyncFeatureClient:
             await asyncio.to_thread(self._reader.served.close)
         await self._fetcher.close()
 
-    async def __aenter__(self) -> AsyncFeatureClient:
+    async def __aenter__(self: _Client) -> _Client:
         return self
 
     async def __aexit__(self, *_: object) -> None:

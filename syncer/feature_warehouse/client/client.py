@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from os import PathLike
+from typing import TypeVar
 
 from feature_warehouse.client.features import OnlineFeatures
 from feature_warehouse.client.plan import OnStale
@@ -15,6 +16,8 @@ from feature_warehouse.client.reader import CHUNK_ROWS, NO_REQUEST, Reader, Requ
 from feature_warehouse.client.served import ServedLog
 from feature_warehouse.store.timeouts import TIMEOUT_SECONDS
 from feature_warehouse.wire.keyspace import check_namespace
+
+_Client = TypeVar("_Client", bound="FeatureClient")
 
 
 class FeatureClient:
@@ -83,7 +86,7 @@ class FeatureClient:
             self._reader.served.close()
         self._fetcher.close()
 
-    def __enter__(self) -> FeatureClient:
+    def __enter__(self: _Client) -> _Client:
         return self
 
     def __exit__(self, *_: object) -> None:

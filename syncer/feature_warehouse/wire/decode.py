@@ -38,8 +38,13 @@ def _list(message: Any) -> list[object]:
     return list(message.values)
 
 
-def _date(days: int) -> date:
-    return date.fromordinal(_EPOCH_ORDINAL + days)
+def _date(since_epoch: int) -> date:
+    return date.fromordinal(_EPOCH_ORDINAL + since_epoch)
+
+
+def days(day: date) -> int:
+    """Days since the epoch."""
+    return day.toordinal() - _EPOCH_ORDINAL
 
 
 def instant(since_epoch: int) -> datetime:

@@ -23,6 +23,7 @@ from feature_warehouse.wire.commands import commands
 from feature_warehouse.wire.decode import Decoder, message_class
 from feature_warehouse.wire.encode import Encoder, served_columns
 from feature_warehouse.wire.keyspace import entity_key
+from feature_warehouse.wire.message import MessageWriter
 
 UTC = timezone.utc
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -143,6 +144,8 @@ def test_messages_are_protobufs_own_bytes(table, skipped):
     rows = [{name: values[row] for name, values in columns.items()} for row in range(len(times))]
     expected = [protobuf_bytes(view, time, row) for time, row in zip(times, rows, strict=True)]
     assert Encoder("demo_dev", view).encode(batch).messages.to_pylist() == expected[skipped:]
+    writer = MessageWriter(view)
+    assert [writer.write(time, row) for time, row in zip(times, rows, strict=True)] == expected
 
 
 @pytest.mark.parametrize("name", CASES)
