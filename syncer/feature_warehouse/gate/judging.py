@@ -83,12 +83,25 @@ def compared(was: Definition, now: Definition) -> tuple[Change, ...]:
     return tuple(_judged(was, Definitions(was.nodes), now, Definitions(now.nodes)))
 
 
+#: How many features a sentence names, and how many sentences a message has; `syncer diff` has them all.
+_NAMED, _SENTENCES = 8, 10
+
+
 def in_words(changes: Iterable[Change]) -> str:
-    """'spent_7d, payments_7d: window 7 days -> 14 days in `spending`; largest: ...'"""
+    """'spent_7d, payments_7d: window 7 days -> 14 days in `spending`; largest: ...', shortened to what can be read."""
     features: dict[tuple[str, ...], list[str]] = {}
     for change in changes:
         features.setdefault((*change.reasons, *change.as_text), []).append(change.feature)
-    return "; ".join(f"{', '.join(names)}: {', '.join(reasons)}" for reasons, names in features.items())
+    said = [f"{_listed(names)}: {', '.join(reasons)}" for reasons, names in features.items()]
+    if len(said) > _SENTENCES:
+        said[_SENTENCES:] = [f"and {sum(map(len, list(features.values())[_SENTENCES:]))} features more (`syncer diff`)"]
+    return "; ".join(said)
+
+
+def _listed(names: list[str]) -> str:
+    if len(names) <= _NAMED + 1:
+        return ", ".join(names)
+    return f"{', '.join(names[:_NAMED])} and {len(names) - _NAMED} features more"
 
 
 def _alike(was: Definition, now: Definition) -> bool:
