@@ -23,7 +23,7 @@ _AROUND = re.compile(
 
 _CALL = re.compile(
     r"""\{\{-?\s*(?P<package>feature_warehouse\.)?latest_values\(\s*(?:relation\s*=\s*)?
-        ref\(\s*(?:(['"])\w+\1\s*,\s*)?(['"])(?P<name>\w+)\2\s*,\s*(?:v|version)\s*=\s*(?P<version>\d+)\s*\)
+        ref\(\s*(?:(?P<one>['"])\w+(?P=one)\s*,\s*)?(?P<two>['"])(?P<name>\w+)(?P=two)\s*,\s*(?:v|version)\s*=\s*(?P<version>\d+)\s*\)
         \s*,?\s*\)\s*-?\}\}""",
     re.VERBOSE,
 )
@@ -46,11 +46,7 @@ def latest_problem(project: Project, declared: DeclaredView, node: Mapping[str, 
             "would stand still at the instant of its last build",
             "make it a view: `config: {materialized: view}`; what takes long belongs into the history, as a table",
         )
-    text = _AROUND.sub("", node["raw_code"]).strip()
-    found = _CALL.fullmatch(text)
-    # a macro without its package's name is the project's own, if it has one
-    ours = found and (found["package"] or node["package_name"] == "feature_warehouse")
-    if found and ours and (found["name"], int(found["version"])) == (view.name, view.version):
+    if is_the_line(node["raw_code"], node["package_name"], view.name, view.version):
         return None
     if _compiles_to(project, node["raw_code"], line):
         return None
@@ -58,6 +54,15 @@ def latest_problem(project: Project, declared: DeclaredView, node: Mapping[str, 
         f"{path} is not what latest_values compiles to, so {view.id} would serve other values than training joins",
         f"leave it at its one line, {line}, and compute in {view.name} what is to be served",
     )
+
+
+def is_the_line(text: str, package: str, name: str, version: int) -> bool:
+    """Whether a text of ``package`` is that line; a macro without its package's name is the project's own, if it has
+    one."""
+    found = _CALL.fullmatch(_AROUND.sub("", text).strip())
+    if found is None or not (found["package"] or package == "feature_warehouse"):
+        return False
+    return (found["name"], int(found["version"])) == (name, version)
 
 
 def _compiles_to(project: Project, text: str, line: str) -> bool:
