@@ -22,6 +22,18 @@ from feature_warehouse.mirror.verify import ViewVerified
 from feature_warehouse.monitoring.audit import FeatureAudit
 from feature_warehouse.monitoring.drift import FeatureDrift
 
+
+def _commands(group: click.Group, before: str = "") -> Iterator[tuple[str, click.Command]]:
+    for name, command in sorted(group.commands.items()):
+        if isinstance(command, click.Group):
+            yield from _commands(command, f"{before}{name} ")
+        else:
+            yield before + name, command
+
+
+#: Each command by its words: 'sync', 'add view'.
+COMMANDS = dict(_commands(main))
+
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
 
 _START = """\
@@ -116,9 +128,9 @@ give it in `SYNCER_REDIS_URL`, since every user of a machine can read a command 
 
 def page() -> str:
     """The whole page."""
-    names = sorted(main.commands)
-    table = "".join(f"| [`syncer {name}`](#syncer-{name}) | {_words(main.commands[name])[0]} |\n" for name in names)
-    commands = "".join(_command(name, main.commands[name]) for name in names)
+    anchors = {name: f"syncer-{name}".replace(" ", "-") for name in COMMANDS}
+    table = "".join(f"| [`syncer {name}`](#{anchors[name]}) | {_words(COMMANDS[name])[0]} |\n" for name in COMMANDS)
+    commands = "".join(_command(name, command) for name, command in COMMANDS.items())
     return f"{_START}| command | |\n|---|---|\n{table}\n{commands}{_end()}"
 
 
@@ -168,7 +180,7 @@ def _context(command: click.Command) -> click.Context:
 
 def _variables() -> str:
     found: dict[str, str] = {}
-    for command in main.commands.values():
+    for command in COMMANDS.values():
         for option in options(command):
             if isinstance(option.envvar, str):
                 found.setdefault(option.envvar, option.opts[-1])

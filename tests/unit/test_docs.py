@@ -10,7 +10,6 @@ import pytest
 from dbt.clients.yaml_helper import load_yaml_text
 
 from feature_warehouse import errors
-from feature_warehouse.cli.main import main
 from feature_warehouse.project.settings import SETTINGS
 from tests.support import cli_reference
 from tests.support.pages import Page
@@ -124,11 +123,11 @@ def test_the_command_line_reference_is_up_to_date() -> None:
     )
 
 
-@pytest.mark.parametrize("command", sorted(main.commands))
+@pytest.mark.parametrize("command", cli_reference.COMMANDS)
 def test_a_command_has_its_options_and_an_example_in_the_reference(command: str) -> None:
     _, _, rest = Page("reference/cli.md").text.partition(f"\n## syncer {command}\n")
     entry = rest.partition("\n## ")[0]
-    for option in cli_reference.options(main.commands[command]):
+    for option in cli_reference.options(cli_reference.COMMANDS[command]):
         assert f"`{option.opts[-1]}`" in entry
     assert f"syncer {command}" in entry.partition("Example:")[2].partition("|")[0]
 
@@ -136,7 +135,7 @@ def test_a_command_has_its_options_and_an_example_in_the_reference(command: str)
 def test_what_each_command_prints_as_json_is_in_the_reference() -> None:
     _, _, rest = Page("reference/cli.md").text.partition("\n| command | members |\n")
     with_json = [
-        name for name, command in sorted(main.commands.items()) if "as_json" in {p.name for p in command.params}
+        name for name, command in cli_reference.COMMANDS.items() if "as_json" in {p.name for p in command.params}
     ]
     assert re.findall(r"^\| `([a-z-]+)` \|", rest.partition("\n\n")[0], re.MULTILINE) == with_json
 

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from feature_warehouse.cli import (
+    add,
     audit,
     care,
     diff,
@@ -70,6 +71,7 @@ def main() -> None:
 
 
 for command in (
+    add.add,
     registering.register,
     registering.check,
     diff.diff,

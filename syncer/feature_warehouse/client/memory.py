@@ -7,7 +7,6 @@ messages, the statuses, the on-demand expressions. What a service reads here, it
 from __future__ import annotations
 
 import asyncio
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from os import PathLike
@@ -19,7 +18,7 @@ from feature_warehouse.client.client import FeatureClient
 from feature_warehouse.client.plan import OnStale
 from feature_warehouse.client.reader import Reader
 from feature_warehouse.client.request import request_value
-from feature_warehouse.errors import RequestError, shown
+from feature_warehouse.errors import RequestError, closest, shown
 from feature_warehouse.registry.document import Registry, pinned_registry, revision, to_document
 from feature_warehouse.registry.feature import FeatureView
 from feature_warehouse.registry.types import feature_type
@@ -168,7 +167,7 @@ class _Memory:
         """'orders.v2', or the newest version of 'orders'. Raises RequestError."""
         named = [view for view in self._views.values() if wanted in (view.id, view.name)]
         if not named:
-            raise RequestError(f"there is no feature view '{wanted}'", _meant(str(wanted), sorted(self._views)))
+            raise RequestError(f"there is no feature view '{wanted}'", closest(wanted, self._views, "there are"))
         return max(named, key=lambda view: view.version)
 
 
@@ -184,7 +183,7 @@ def _written(
     try:
         for name in row:
             if name not in columns:
-                raise RequestError(f"there is no column '{name}'", _meant(str(name), columns))
+                raise RequestError(f"there is no column '{name}'", closest(name, columns, "there are"))
         key = entity_key(namespace, view.entity, row)
         values = {feature.name: _value(feature.name, row, feature.type) for feature in view.numbered}
         event_time = _value(view.event_timestamp, row, "timestamptz") or now
@@ -198,8 +197,3 @@ def _value(name: str, row: Row, type_: str) -> Any:
         return request_value(row.get(name), feature_type(type_))
     except RequestError as error:
         raise RequestError(f"'{name}': {error.message}", error.hint) from None
-
-
-def _meant(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(known) or 'none'}"

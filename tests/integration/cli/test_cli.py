@@ -20,10 +20,12 @@ from click.testing import CliRunner, _NamedTextIOWrapper
 from feature_warehouse.cli import progress
 from feature_warehouse.cli.main import main
 from feature_warehouse.mirror.terms import Terms
+from tests.support.cli_reference import COMMANDS
 from tests.support.imports import SYNCER, run_without
 from tests.support.shop import Shop, inside
 
-COMMANDS = sorted(main.commands)
+#: Groups of commands among them.
+EVERY = [[], *([name] for name in sorted(main.commands)), *(name.split() for name in COMMANDS if " " in name)]
 
 #: One call of each command that reads the shop.
 CALLS = {
@@ -44,7 +46,7 @@ def synced(shop: Shop) -> Shop:
 # --- help
 
 
-@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)], ids=lambda command: " ".join(command))
+@pytest.mark.parametrize("command", EVERY, ids=lambda command: " ".join(command))
 def test_every_command_explains_itself_and_ends_in_an_example(command: list[str], shop: Shop) -> None:
     short, long = shop.syncer(*command, "-h"), shop.syncer(*command, "--help")
     assert short == long
@@ -58,17 +60,18 @@ def test_every_command_explains_itself_and_ends_in_an_example(command: list[str]
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_example_of_a_command_is_a_command_line_that_it_takes(command: str) -> None:
-    text = main.commands[command].help or ""
+    text = COMMANDS[command].help or ""
     example = text.rstrip().splitlines()[-1]
     ours = next(part for part in example.split("&&") if part.split()[0] == "syncer")
-    _, name, *arguments = shlex.split(ours)
-    assert name == command
-    main.commands[command].make_context(command, arguments)  # reads the command line, runs nothing
+    words = shlex.split(ours)[1:]
+    named = len(command.split())
+    assert words[:named] == command.split()
+    COMMANDS[command].make_context(command, words[named:])  # reads the command line, runs nothing
 
 
 def test_the_list_of_commands_shows_whole_sentences(shop: Shop) -> None:
     listed = shop.syncer("--help").split("Commands:\n")[1].rstrip().splitlines()
-    assert [line.split()[0] for line in listed] == COMMANDS
+    assert [line.split()[0] for line in listed] == sorted(main.commands)
     assert not [line for line in listed if line.endswith("...")]
 
 
@@ -99,7 +102,7 @@ def test_options_are_called_alike_everywhere() -> None:
 
 
 def test_allow_is_for_one_run_and_accept_has_a_reason() -> None:
-    given = [each for command in main.commands.values() for each in command.params if isinstance(each, click.Option)]
+    given = [each for command in COMMANDS.values() for each in command.params if isinstance(each, click.Option)]
     accepting = {name: option for option in given for name in option.opts if name.startswith("--accept-")}
     assert {name: option.metavar for name, option in accepting.items()} == {
         "--accept-fix": "REASON",

@@ -22,4 +22,4 @@ def test_a_command_of_feast_is_answered_with_ours(word: str) -> None:
 
 def test_a_mistyped_command_is_asked_for() -> None:
     assert "No such command 'regster': did you mean 'register'?" in CliRunner().invoke(main, ["regster"]).stderr
-    assert "No such command 'x': commands: audit, batch, check," in CliRunner().invoke(main, ["x"]).stderr
+    assert "No such command 'x': commands: add, audit, batch, check," in CliRunner().invoke(main, ["x"]).stderr
