@@ -6,7 +6,7 @@ Pure text from facts: the warehouse has told what columns the model has, and who
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
@@ -105,6 +105,12 @@ def scaffold(wish: Wish, types: Mapping[str, str]) -> Scaffold:
             raise DefinitionError(f"{wish.model} has no column '{column}'", closest(column, types, "its columns"))
     available = _available(wish, types)
     event = _event(wish, types, available)
+    for column in filter(None, (event, available)):
+        if types[column] not in _INSTANTS:
+            raise DefinitionError(
+                f"{wish.model}: '{column}' is {types[column]}, and no time",
+                f"name one of {_listed(_times(types))}, or make an instant of it in the model",
+            )
     keys = _keys(wish, types, {event, available})
     entity = wish.entity or _entity(keys, wish.name)
     check_name(entity, "the entity's name")
@@ -131,7 +137,7 @@ def scaffold(wish: Wish, types: Mapping[str, str]) -> Scaffold:
     )
 
 
-def files(view: Scaffold, folder: PurePosixPath, type_name: Any) -> dict[PurePosixPath, str]:
+def files(view: Scaffold, folder: PurePosixPath, type_name: Callable[[str], str]) -> dict[PurePosixPath, str]:
     """{path: its text} of the new files, below the folder of models. ``type_name``: what the engine calls a type."""
     name = view.wish.name
     made = {
@@ -217,11 +223,17 @@ def _sql(view: Scaffold) -> str:
     selected = ",\n    ".join(sql if sql == name else f"{sql} as {name}" for name, (sql, _) in view.columns.items())
     return (
         f"-- the history of {view.entity}: a row per {keys} and time; a new value is a new row\n"
-        f'select\n    {selected}\nfrom {{{{ ref("{view.wish.model}") }}}}\n'
+        f"select\n    {selected}\nfrom {{{{ {_ref(view.wish.model)} }}}}\n"
     )
 
 
-def _properties(view: Scaffold, type_name: Any) -> dict[str, Any]:
+def _ref(model: str) -> str:
+    """'orders.v2', as the syncer names it, as dbt does."""
+    name, _, version = model.partition(".v")
+    return f'ref("{name}", v={version})' if version else f'ref("{name}")'
+
+
+def _properties(view: Scaffold, type_name: Callable[[str], str]) -> dict[str, Any]:
     special = {*view.join_keys, "event_at", "known_at"}
     columns = [
         {"name": name, "data_type": type_name(type_)}

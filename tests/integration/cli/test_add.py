@@ -98,6 +98,11 @@ def test_files_that_are_there_stay_as_they_are(shop: Shop) -> None:
         (("x", "--from", "stg_orders", "--join-key", "customer"), "has no column 'customer'", "'customer_id'?"),
         (("x", "--from", "stg_orders", "--feature", "remarks"), "'remarks' can be no feature", "cast or rename"),
         (("x", "--from", "stg_orders", "--time-zone", "x'; drop"), "is no time zone", "Europe/Berlin"),
+        (
+            ("x", "--from", "vague", "--available-at", "rate", "--event-timestamp", "seen_at"),
+            "'rate' is decimal(2,1), and no time",
+            "seen_at, counted_at",
+        ),
         (("x", "--from", "stg_orders", "--join-key", "amount_eur"), "'amount_eur' can be no join key", "cast it"),
     ],
 )
