@@ -16,18 +16,7 @@
         {% endfor %}
     {% endset %}
 
-    {% if changed_since is not none %}
-        -- NULL: nothing is there yet, so everything is new
-        since as (select {{ changed_since }} as __since),
-        changed as (
-            select distinct {{ keys | join(", ") }}
-            from {{ feature_warehouse._aliased(events, "given") }}
-            cross join since
-            where {{ usable }} and (__since is null or {{ known }} >= __since)
-        ),
-    {% endif %}
-
-    events as (
+    {% set counted %}
         select
             {% for key in keys %} {{ key }}, {% endfor %}
             {{ event }} as __event_time,
@@ -35,19 +24,35 @@
             greatest({{ event }}, {{ known }}) as __counts_from
             {% for name, expression in plan["values"].items() %}, {{ expression }} as {{ name }} {% endfor %}
         from {{ feature_warehouse._aliased(events, "given") }}
-        {% if changed_since is not none %}
-            inner join changed using ({{ keys | join(", ") }}) cross join since
-        {% endif %}
-        where
-            {{ usable }}
-            {% if changed_since is not none %}
-                and (
-                    __since is null
-                    or {{ known }} >= __since
-                    or {{ event }} > __since - {{ feature_warehouse._interval(plan.windows[0]) }}
-                )
-            {% endif %}
-    ),
+    {% endset %}
+
+    {% if changed_since is none %} events as ({{ counted }} where {{ usable }}),
+    {% else %}
+        {# Bare comparisons with one value, so that DuckDB reads of the events no more than the row groups that may hold such
+           rows: with an `or`, or a join in place of the value, it reads all of them. #}
+        {% set since = "(select __since from since)" %}
+        {% set held_since = "(select __since - " ~ feature_warehouse._interval(plan.windows[0]) ~ " from since)" %}
+
+        -- NULL: nothing is there yet, so everything is new
+        since as (select coalesce({{ changed_since }}, timestamptz '-infinity') as __since),
+
+        changed as (
+            select distinct {{ keys | join(", ") }}
+            from {{ feature_warehouse._aliased(events, "given") }}
+            where {{ usable }} and {{ known }} >= {{ since }}
+        ),
+
+        -- what some window still held then, and what was not known yet
+        events as (
+            {{ counted }}
+            inner join changed using ({{ keys | join(", ") }})
+            where {{ usable }} and {{ event }} > {{ held_since }}
+            union all
+            {{ counted }}
+            inner join changed using ({{ keys | join(", ") }})
+            where {{ usable }} and {{ event }} <= {{ held_since }} and {{ known }} >= {{ since }}
+        ),
+    {% endif %}
 
 {% endmacro %}
 

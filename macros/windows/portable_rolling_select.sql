@@ -26,7 +26,7 @@
         points as (
             select {{ keys }}, __at, max(__known_at) as __known_at
             from steps
-            {% if changed_since is not none %} cross join since where __since is null or __at >= __since {% endif %}
+            {% if changed_since is not none %} where __at >= (select __since from since) {% endif %}
             group by {{ keys }}, __at
         ),
 

@@ -17,6 +17,7 @@ from feature_warehouse.project.project import Project
 from feature_warehouse.sql.nodes import Node
 from feature_warehouse.sql.rolling import (
     EVENTS,
+    IN_TIME_ORDER,
     OF,
     SINCE,
     Declaration,
@@ -88,7 +89,7 @@ def _as_events(definition: Definition, declared: Declaration, first: str, later:
     """The definition as events and aggregates over them; None where it is not what the macro gives."""
     view = definition.view
     node = definition.nodes[view.node]
-    rendered = filled(first, node.sql or "")
+    rendered = filled(first, node.sql or "") or filled(first + IN_TIME_ORDER, node.sql or "")
     known = {lower(feature.name) for feature in declared.features}
     if (
         rendered is None
@@ -102,7 +103,8 @@ def _as_events(definition: Definition, declared: Declaration, first: str, later:
         return None
     runs = ""
     if node.incremental is not None:
-        again = filled(first, node.incremental) or filled(later, node.incremental)
+        forms = (first, first + IN_TIME_ORDER, later)
+        again = next(filter(None, (filled(form, node.incremental) for form in forms)), None)
         if again is None or again[EVENTS] != rendered[EVENTS] or (SINCE in again and not is_instant(again[SINCE])):
             return None
         runs = later_runs(node.strategy, node.unique_key, again.get(SINCE, ""))

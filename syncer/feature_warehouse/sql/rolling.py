@@ -27,6 +27,9 @@ from feature_warehouse.sql.wording import formatted, unified
 #: called otherwise in every target, so they stand in the SQL alone.
 EVENTS, SINCE = "__events", "__since_instant"
 
+#: What the macro adds in an incremental model, of which a call by itself knows nothing: the order of its rows.
+IN_TIME_ORDER = "\norder by event_at"
+
 
 @dataclass(frozen=True, slots=True)
 class Rolled:

@@ -471,6 +471,8 @@ def test_a_days_run_equals_a_full_refresh_row_for_row(tmp_path: Path) -> None:
                     fresh = connection.execute(INCREMENTAL_ROWS.format(model)).fetchall()
                     assert len(fresh) > 10
                     assert built[model] == fresh, (model, day)
+                    written = connection.execute(f"select event_at from {model}").fetchall()
+                    assert written == sorted(written), "the rows that a later run replaces lie together"
 
 
 # --- types and refusals ----------------------------------------------------------------------------------------------
