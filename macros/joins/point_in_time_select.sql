@@ -8,6 +8,7 @@
 ) %}
 
     {% set asked = feature_warehouse._quoted(spine_timestamp) %}
+    {% set reads = feature_warehouse._planned_reads(reads, spine, spine_timestamp) %}
 
     with
 
@@ -34,7 +35,7 @@
             select
                 spine.*,
                 {% for read in reads %}
-                    {% set history = "history_" ~ loop.index %}
+                    {% set i = loop.index %}
                     {% set last_read = loop.last %}
                     {% for feature, output in read["columns"].items() %}
                         case
@@ -43,23 +44,28 @@
                                 {% for column in feature_warehouse._quoted(read["keys"].values()) %}
                                     and spine.{{ column }} is not null
                                 {% endfor %}
-                                {% if read.view.deleted %} and not {{ history }}.__deleted {% endif %}
+                                {% if read.view.deleted %}
+                                    and not {{ feature_warehouse._found(read, i, "__deleted") }}
+                                {% endif %}
                                 {% if read.view.ttl_seconds is not none %}
-                                    and {{ history }}.__event
+                                    and {{ feature_warehouse._found(read, i, "__event") }}
                                     >= spine.{{ asked }} - {{ feature_warehouse._interval(read.view.ttl_seconds) }}
                                 {% endif %}
-                            then {{ history }}.{{ feature_warehouse._quoted(feature) }}
+                            then {{ feature_warehouse._found(read, i, feature_warehouse._quoted(feature)) }}
                         end as {{ feature_warehouse._quoted(output) }}{{ "," if not (last_read and loop.last) }}
                     {% endfor %}
                 {% endfor %}
             from spine
             {% for read in reads %}
+                    {% set i = loop.index %}
                     {% set delay = read.view.sync_delay_seconds %}
-                asof left join
-                    history_{{ loop.index }}
-                    on {{ feature_warehouse._same_keys(read["keys"], "history_" ~ loop.index) }}
-                    and spine.{{ asked }} {{ "- " ~ feature_warehouse._interval(delay) if delay }}
-                    {{ ">=" if allow_equal else ">" }} history_{{ loop.index }}.__since
+                {% for history in ["history_" ~ i] + (["late_" ~ i] if read.split else []) %}
+                    asof left join
+                        {{ history }}
+                        on {{ feature_warehouse._same_keys(read["keys"], history) }}
+                        and spine.{{ asked }} {{ "- " ~ feature_warehouse._interval(delay) if delay }}
+                        {{ ">=" if allow_equal else ">" }} {{ history }}.__since
+                {% endfor %}
             {% endfor %}
         )
 
@@ -73,6 +79,18 @@
     spine, spine_columns, spine_timestamp, reads, on_demand, allow_equal, known_as_of
 ) %}
     {% do feature_warehouse._no_form("point_in_time_join", "point_in_time_select") %}
+{% endmacro %}
+
+{# A column of the row that counts: where there are two, of the one with the newer event. #}
+{% macro _found(read, i, column) %}
+    {%- if read.split -%}
+        case
+            when late_{{ i }}.__event < history_{{ i }}.__event or late_{{ i }}.__event is null
+            then history_{{ i }}.{{ column }}
+            else late_{{ i }}.{{ column }}
+        end
+    {%- else -%} history_{{ i }}.{{ column }}
+    {%- endif -%}
 {% endmacro %}
 
 {% macro _same_keys(keys, alias) %}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
@@ -87,6 +88,24 @@ PORTABLE = """
 ) if execute else 'select 1' }}}}
 """
 
+#: DuckDB's form as _planned_reads may plan it: with late rows joined by themselves, and without what no label can get.
+PLANNED = """
+{{% set views, labels = [{views}], ref('labels') %}}
+{{% set reads = [] %}}
+{{% for read in (feature_warehouse._feature_reads(views, none, 'test') if execute else []) %}}
+    {{% do reads.append(dict(
+        read, split={split} and read.view.available_at is not none, few=true, brief=read.view.ttl_seconds is not none
+    )) %}}
+{{% endfor %}}
+{{{{ feature_warehouse.duckdb__point_in_time_select(
+    spine=labels, spine_columns=['label_id', 'k', 'region', 'asked_at', 'note'], spine_timestamp='asked_at',
+    reads=reads, on_demand=none, allow_equal={equal}, known_as_of=none
+) if execute else 'select 1' }}}}
+"""
+
+#: The forms of the join as they may be planned, which DuckDB alone has; `split` is pruned, too.
+FORMS = {"duckdb": ("split", "pruned"), "postgres": ()}
+
 
 @pytest.fixture(scope="module", params=NAMES)
 def engine(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Engine]:
@@ -114,6 +133,9 @@ def engine(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequ
     for equal in (True, False):
         files[f"models/own_{equal}.sql"] = JOIN.format(form="point_in_time_join", views=views, equal=str(equal).lower())
         files[f"models/portable_{equal}.sql"] = PORTABLE.format(views=views, equal=str(equal).lower())
+        for form in FORMS[request.param]:
+            split = str(form == "split").lower()
+            files[f"models/{form}_{equal}.sql"] = PLANNED.format(views=views, equal=str(equal).lower(), split=split)
     made = Project(tmp_path_factory.mktemp("shop"), files, server=database_of(request, request.param))
     made.dbt("run")
     with asked(made) as asks:
@@ -222,8 +244,10 @@ def shown(value: Any) -> Any:
     return repr(value) if isinstance(value, float | list) else str(value) if isinstance(value, Decimal) else value
 
 
-def assert_join_equals_oracle(engine: Engine, history: list[Any], spine: list[Any], loops: bool) -> None:
-    """Both forms of the join, with and without the label's own instant.
+def assert_join_equals_oracle(
+    engine: Engine, history: list[Any], spine: list[Any], loops: bool, planned: str = "split"
+) -> None:
+    """The forms of the join, one of FORMS among them, with and without the label's own instant.
 
     ``loops``: DuckDB has two ASOF joins of its own, loops for a few spine rows and sorting for more. The loops lose the
     sign of a zero in a list.
@@ -240,7 +264,7 @@ def assert_join_equals_oracle(engine: Engine, history: list[Any], spine: list[An
                 row += features(known_row(histories[view].get(key, []), key, at, view, strict=not equal))
             expected.append(tuple(row))
         expected.sort(key=repr)
-        for form in ("own", "portable"):
+        for form in ("own", "portable", *({planned} & set(FORMS[engine.name]))):
             found = engine.rows(engine.project.compiled(f"{form}_{equal}"))
             assert sorted((tuple(map(shown, row)) for row in found), key=repr) == expected, form
 
@@ -275,7 +299,7 @@ def thousands_of_cases(draw: random.Random) -> tuple[list[Any], list[Any]]:
 @pytest.mark.parametrize("seed", range(6))
 def test_every_row_of_thousands_of_cases_equals_the_oracle(engine: Engine, seed: int) -> None:
     history, spine = thousands_of_cases(random.Random(seed))
-    assert_join_equals_oracle(engine, history, spine, loops=False)
+    assert_join_equals_oracle(engine, history, spine, loops=False, planned="split" if seed % 2 else "pruned")
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -305,3 +329,39 @@ def test_postgres_looks_up_rows_where_every_history_has_an_index(engine: Engine)
         engine.project.dbt("compile", "--select", "own_True", "--target-path", "unindexed")
         (compiled,) = (engine.project.folder / "unindexed" / "compiled").rglob("own_True.sql")
         assert "__spine_row" in compiled.read_text()
+
+
+def test_what_pays_is_counted_where_dbt_runs(engine: Engine) -> None:
+    """Two labels of one of 10 entities, asked within 15 minutes, over 600 rows of a day, a tenth of them late."""
+    if engine.name != "duckdb":
+        return
+    history = [
+        {
+            "key": (f"entity {i % 10}", 1),
+            "event_at": START + timedelta(minutes=2 * i),
+            "known_at": START + timedelta(minutes=2 * i + (90 if i % 100 < 10 else 0)),
+            "amount": i,
+            "gone": False,
+        }
+        for i in range(600)
+    ]
+    fill(engine, history, [(("entity 3", 1), START + timedelta(hours=5, minutes=m)) for m in (0, 15)], zero=0.0)
+
+    def rows_of(sql: str) -> list[tuple[Any, ...]]:
+        return sorted((tuple(map(shown, row)) for row in engine.rows(sql)), key=repr)
+
+    expected = rows_of(engine.project.compiled("portable_True"))
+
+    def run(*more: str) -> tuple[list[int], list[Any]]:
+        """How many of the five views are split, pruned by entity and pruned by time, and the rows."""
+        engine.project.dbt("run", "--select", "own_True", *more)
+        sql = engine.project.compiled("own_True")
+        parts = [r"asof left join\s+late_", r"semi join asked_", r"select min\("]
+        return [len(re.findall(part, sql)) for part in parts], rows_of(sql)
+
+    assert run() == ([4, 5, 4], expected)
+    assert run("--vars", "{feature_warehouse_join: split}") == ([4, 0, 0], expected)
+    assert run("--vars", "{feature_warehouse_join: plain}") == ([0, 0, 0], expected)
+    refused = engine.project.try_dbt("run", "--select", "own_True", "--vars", "{feature_warehouse_join: fastest}")
+    (result,) = refused.result.results
+    assert "the variable feature_warehouse_join is 'fastest'. Write counted" in result.message
