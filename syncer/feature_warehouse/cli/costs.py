@@ -8,14 +8,15 @@ from typing import Any
 import click
 
 from feature_warehouse.cli.output import print_table
-from feature_warehouse.wire.cost import GB, ViewCost, price
+from feature_warehouse.wire.cost import COMPACT_VALUE_BYTES, GB, Raising, ViewCost, price
 
 #: How many of the dearest features are named.
 MOST = 3
 
 
-def print_costs(costs: Sequence[ViewCost], per_gb: float) -> None:
-    """A table of views, a sentence of all, what takes most, and the features that nobody reads."""
+def print_costs(costs: Sequence[ViewCost], raising: Raising, per_gb: float) -> None:
+    """A table of views, a sentence of all, what a setting of Redis would save, what takes most, and the features that
+    nobody reads."""
     print_table(
         ("feature view", "features", "entities", "bytes each", "memory", "USD/month"),
         [
@@ -34,6 +35,12 @@ def print_costs(costs: Sequence[ViewCost], per_gb: float) -> None:
     click.echo(
         f"Redis takes about {amount(whole)}: {money(price(whole, per_gb))} USD a month at {per_gb:g} USD per GB."
     )
+    if raising.bytes:
+        now = "if it is 64, as shipped," if raising.limit is None else f"in place of {raising.limit}"
+        click.echo(
+            f"With hash-max-listpack-value {COMPACT_VALUE_BYTES} {now} it would take about {amount(raising.bytes)} "
+            f"less, {money(price(raising.bytes, per_gb))} USD a month (docs/decisions/0006-memory-on-a-stock-redis.md)."
+        )
     features = [
         (cost.bytes_of(feature), f"{feature.name} of {cost.view}") for cost in costs for feature in cost.features
     ]
@@ -48,13 +55,20 @@ def print_costs(costs: Sequence[ViewCost], per_gb: float) -> None:
             )
 
 
-def costs_json(costs: Sequence[ViewCost], per_gb: float) -> dict[str, Any]:
-    """``features`` of each view: bytes of an entity, bytes of all, USD a month, the services that read it."""
+def costs_json(costs: Sequence[ViewCost], raising: Raising, per_gb: float) -> dict[str, Any]:
+    """``features`` of each view: bytes of an entity, bytes of all, USD a month, the services that read it. ``raising``:
+    what a higher hash-max-listpack-value would save; its ``limit`` is null where the server does not say."""
     whole = sum(cost.bytes for cost in costs)
     return {
         "memory": whole,
         "usd_per_month": price(whole, per_gb),
         "usd_per_gb": per_gb,
+        "raising": {
+            "limit": raising.limit,
+            "raised": COMPACT_VALUE_BYTES,
+            "memory": raising.bytes,
+            "usd_per_month": price(raising.bytes, per_gb),
+        },
         "views": [
             {
                 "view": cost.view,

@@ -14,7 +14,7 @@ from feature_warehouse.cli.output import counted, print_json, print_table, say_h
 from feature_warehouse.cli.process import logged, open_store
 from feature_warehouse.mirror.terms import Terms
 from feature_warehouse.project.project import ProjectOptions
-from feature_warehouse.wire.cost import costs
+from feature_warehouse.wire.cost import costs, raising
 
 
 @click.command("plan")
@@ -55,7 +55,8 @@ def plan_command(
     limit = compact_limit(store)
     held = [each for each in found if each.reasons]
     estimates = [estimate(each, terms, limit) for each in found]
-    whole = costs(wanted.registry, planned_sizes(found), server_memory(store))
+    sizes, memory = planned_sizes(found), server_memory(store)
+    whole, more = costs(wanted.registry, sizes, memory), raising(wanted.registry, sizes, memory)
     if as_json:
         print_json(
             {
@@ -63,7 +64,7 @@ def plan_command(
                 "as_of": wanted.instant.as_of.isoformat(),
                 "compact_limit": limit,
                 "views": [asdict(each) for each in estimates],
-                "cost": costs_json(whole, price_per_gb),
+                "cost": costs_json(whole, more, price_per_gb),
             }
         )
         sys.exit(1 if held else 0)
@@ -86,7 +87,7 @@ def plan_command(
     changes = sum(each.changes for each in estimates)
     click.echo(f"{counted(changes, 'change')} to {wanted.namespace} on {store.address}; nothing was written.")
     click.echo()
-    print_costs(whole, price_per_gb)
+    print_costs(whole, more, price_per_gb)
     if limit is None:
         click.echo("Whether Redis keeps these messages compact is unknown: it does not say (CONFIG).")
     if warning := cost_of_length({each.view: (each.rows, each.longest) for each in found}, limit):

@@ -74,7 +74,7 @@ def status_command(
         _say(found, f"{scope.namespace} on {store.address}")
         if found.costs:
             click.echo()
-            print_costs(found.costs, price_per_gb)
+            print_costs(found.costs, found.raising, price_per_gb)
     sys.exit(1 if check and not found.healthy else 0)
 
 
@@ -133,7 +133,7 @@ def _json(namespace: str, found: Status, per_gb: float) -> dict[str, Any]:
         "retired": [view_id(*split_field(field)) for field in found.retired],
         "rebuild": rebuild_json(found.rebuild),
         "views": [_view_json(view) for view in found.views],
-        "cost": costs_json(found.costs, per_gb),
+        "cost": costs_json(found.costs, found.raising, per_gb),
     }
 
 

@@ -226,6 +226,7 @@ def server_memory(store: Store) -> Memory:
     old = int(str(facts.get("redis_version", "7")).partition(".")[0]) < 7
     return Memory(
         compact_value=usual.compact_value if value is None else value,
+        told=value is not None,
         compact_entries=usual.compact_entries if entries is None else int(entries),
         jemalloc=str(facts.get("mem_allocator", "jemalloc")).startswith("jemalloc"),
         table_header=96 if old else usual.table_header,

@@ -20,7 +20,7 @@ from feature_warehouse.project.reading import DeclaredProject
 from feature_warehouse.project.run_results import read_runs
 from feature_warehouse.registry.document import Registry
 from feature_warehouse.store.store import Store
-from feature_warehouse.wire.cost import Memory, Size, ViewCost, costs
+from feature_warehouse.wire.cost import Memory, Raising, Size, ViewCost, costs, raising
 from feature_warehouse.wire.keyspace import field_name
 from feature_warehouse.wire.marker import Marker
 
@@ -37,6 +37,7 @@ class Status:
     views: tuple[Freshness, ...]
     markers: Mapping[str, Marker]  # by field; {} where Redis is unknown
     costs: tuple[ViewCost, ...]  # of what is online
+    raising: Raising  # what it would take less with another setting of Redis
     rebuild: tuple[Rebuild, ...] = ()  # what has to be built anew in this warehouse; () where that is unknown
     retired: tuple[str, ...]  # fields that are online and that the registry no longer has
     offline_unknown: SyncerError | None
@@ -71,6 +72,7 @@ def status(scope: Scope, store: Store) -> Status:
     registry, declared, as_of = scope.registry(), scope.declarations.views, scope.as_of
     offline, rebuild, offline_unknown = _offline(scope, registry)
     markers, memory, online_unknown = _online(store, scope.namespace, registry.project, scope.project.target)
+    sizes = _sizes(registry, markers or {})
     runs, real_now = read_runs(scope.project.runs_path), datetime.now(timezone.utc)
     views = tuple(
         judge(
@@ -91,7 +93,8 @@ def status(scope: Scope, store: Store) -> Status:
         stands=scope.stands,
         views=views,
         markers=markers or {},
-        costs=tuple(costs(registry, _sizes(registry, markers or {}), memory)),
+        costs=tuple(costs(registry, sizes, memory)),
+        raising=raising(registry, sizes, memory),
         rebuild=rebuild,
         retired=tuple(unserved(markers or {}, registry)),
         offline_unknown=offline_unknown,

@@ -30,14 +30,11 @@ from typing import IO, cast
 from urllib.parse import quote
 
 from feature_warehouse.errors import StoreError
+from feature_warehouse.wire.cost import COMPACT_VALUE_BYTES
 from feature_warehouse.wire.resp import command
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 6379
-
-#: Redis keeps a small hash in one compact block only while each value fits this many bytes (64 by default). A packed
-#: message of ten features is about 85: its entity costs 379 bytes of memory above the limit and 186 below it.
-COMPACT_VALUE_BYTES = 1024
 
 _ANSWER_SECONDS = 20.0  # without any answer from a living process; loading a large file counts as an answer
 _STOP_SECONDS = 30.0

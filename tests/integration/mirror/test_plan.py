@@ -57,8 +57,15 @@ def test_long_messages_on_a_redis_that_spreads_them_are_warned_of(shop: Shop, se
         warning = r"up to \d+ bytes, .* compact only up to 8: that costs some 190 bytes an entity, up to 1,330 in all"
         for command in ("plan", "sync"):
             assert re.search(warning, shop.try_syncer(command).stderr)
-        assert shop.json("plan")["compact_limit"] == 8
+        planned = shop.json("plan")
+        assert planned["compact_limit"] == 8
+        more = planned["cost"]["raising"]
+        assert (more["limit"], more["raised"]) == (8, 1024)
+        assert 0 < more["memory"] < planned["cost"]["memory"]
+        assert "With hash-max-listpack-value 1024 in place of 8 it would take about " in shop.syncer("plan")
         server.config_set(name, 4096)
+        assert shop.json("plan")["cost"]["raising"]["memory"] == 0
+        assert "would take about" not in shop.syncer("plan")
         assert shop.try_syncer("plan").stderr == ""
         server.acl_setuser("blind", enabled=True, nopass=True, commands=["+@all", "-config"], keys=["*"])
         blind = {"SYNCER_REDIS_URL": shop.redis_url.replace("redis://", "redis://blind:x@")}

@@ -21,7 +21,7 @@ from feature_warehouse.monitoring.status import Status
 from feature_warehouse.project.catalog import Consumer, Relation
 from feature_warehouse.registry.document import Registry
 from feature_warehouse.registry.feature import Feature, FeatureView
-from feature_warehouse.wire.cost import Memory, Size, costs
+from feature_warehouse.wire.cost import Memory, Size, costs, raising
 from feature_warehouse.wire.marker import Marker
 from tests.support.browser import Browser, find_browser
 from tests.support.facts import service, view
@@ -387,6 +387,7 @@ def large(*, views: int, features: int, periods: int) -> Report:
         views=tuple(_fresh(each) for each in registry.views.values()),
         markers={},
         costs=tuple(found),
+        raising=raising(registry, sizes, Memory()),
         retired=(),
         offline_unknown=None,
         online_unknown=None,

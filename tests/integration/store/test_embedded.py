@@ -24,7 +24,8 @@ from redis.retry import Retry
 
 from feature_warehouse.errors import StoreError
 from feature_warehouse.store import embedded as server_module
-from feature_warehouse.store.embedded import COMPACT_VALUE_BYTES, EmbeddedServer, find_server, serve
+from feature_warehouse.store.embedded import EmbeddedServer, find_server, serve
+from feature_warehouse.wire.cost import COMPACT_VALUE_BYTES
 from tests.support.wanted import want
 
 FreePort = Callable[[], int]
@@ -288,6 +289,7 @@ def test_serve_says_where_and_how_to_stop_and_stops_cleanly(number: signal.Signa
         said = process.stdout.readline()
         assert re.match(rf"(Redis|Valkey) [\d.]+ is ready at redis://127\.0\.0\.1:{port} \(", said), said
         assert "Ctrl-C" in process.stdout.readline()
+        assert f"up to {COMPACT_VALUE_BYTES} bytes stay compact" in process.stdout.readline()
         with redis.Redis(port=port) as client:
             pid = client.info("server")["process_id"]
         process.send_signal(number)

@@ -15,6 +15,7 @@ from feature_warehouse.cli.progress import Progress
 from feature_warehouse.errors import DataError
 from feature_warehouse.mirror.sync import ViewSynced
 from feature_warehouse.monitoring.status import Status
+from feature_warehouse.wire.cost import Raising
 from feature_warehouse.wire.marker import Hold
 from tests.support.metrics import parsed
 
@@ -85,6 +86,7 @@ def test_progress_is_a_line_of_long_work_on_a_terminal_and_is_wiped() -> None:
                     views=(),
                     markers={},
                     costs=(),
+                    raising=Raising(limit=64, bytes=0),
                     retired=(),
                     offline_unknown=None,
                     online_unknown=None,
