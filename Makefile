@@ -25,7 +25,7 @@ unexport DBT_PROFILES_DIR DBT_PROJECT_DIR DBT_TARGET DBT_PROFILE DBT_TARGET_PATH
 # Test files run beside each other: most of them wait for processes.
 BESIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo test test-oldest coverage lint format bench pins clean
+.PHONY: help demo test test-oldest coverage lint format bench bench-quick pins clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -72,6 +72,10 @@ bench: $(READY) $(FEAST) ## measure syncs, the way back, joins and reads, also b
 	$(BIN)/python -m benchmarks.online
 	$(BIN)/python -m benchmarks.ondemand
 	$(BIN)/python -m benchmarks.load
+	$(BIN)/python -m benchmarks.figures --write
+
+bench-quick: $(READY) ## compare the ratios that are held with their floors (under 3 minutes)
+	$(BIN)/python -m benchmarks.figures --quick
 
 pins: ## write each requirements.txt anew (needs uv; UPGRADE=1 takes newer releases)
 	uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.10 --generate-hashes \

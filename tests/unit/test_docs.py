@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -166,4 +167,18 @@ def test_every_error_is_in_the_tree_of_its_docstring() -> None:
     assert drawn == {
         kind.__name__: kind.__base__.__name__ if kind is not errors.SyncerError and kind.__base__ else None
         for kind in classes
+    }
+
+
+# --- reference/performance.md -----------------------------------------------------------------------------------------
+
+
+def test_the_figures_are_those_that_are_held_with_their_limits_of_today() -> None:
+    floors = json.loads((ROOT / "benchmarks" / "floors.json").read_text())
+    text = (ROOT / "docs" / "reference" / "performance.md").read_text()
+    which = "quick" if "benchmarks.figures --quick" in text else "floor"
+    table = text.split("|---|---|---|---|---|---|\n")[1].split("\n<!-- end")[0]
+    found = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    assert {name: (goal, floor) for name, _, _, _, goal, floor in found} == {
+        name: (str(one["goal"]), str(one[which])) for name, one in floors.items()
     }
