@@ -167,6 +167,11 @@ def shown(value: object) -> str:
         return f"<{type(value).__name__}>"
 
 
+def one_line(text: str) -> str:
+    """``text`` on one line, with nothing in it that a terminal or UTF-8 would stumble over."""
+    return "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))
+
+
 def closest(word: object, known: Iterable[str], what: str) -> str:
     """The hint for a name that is unknown: the nearest known one, else all of them, introduced by ``what``."""
     names = sorted(known)

@@ -24,6 +24,7 @@ from feature_warehouse.registry.feature import view_id
 from feature_warehouse.store.store import Store
 from feature_warehouse.wire.keyspace import field_name, split_field
 from feature_warehouse.wire.marker import Hold, Marker
+from feature_warehouse.wire.trail import plain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +76,7 @@ def rollback(
         raise RequestError(
             f"nothing of {view.id} was ever online in '{wanted.namespace}'", "`syncer sync` puts it there"
         )
-    hold = Hold(since=now, why=reason, by=who(), as_of=as_of)
+    hold = Hold(since=now, why=plain(reason) or "", by=who(), as_of=as_of)
     # How many entities there were then is what is asked for.
     done = serve_at(wanted, store, hold, terms=replace(terms, allow_shrink=1.0), progress=progress, stopped=stopped)
     return RolledBack(synced=done, left=left)
@@ -88,6 +89,8 @@ def release(store: Store, *, namespace: str, project: str, target: str, view: st
     """
     check_owner(store, namespace, project, target)
     markers = read_markers(store, namespace)
+    if not markers:
+        raise RequestError(f"nothing is online in '{namespace}'", "there is nothing to release")
     field = _field(view, markers)
     if markers[field].kept is None:
         held = markers[field].held

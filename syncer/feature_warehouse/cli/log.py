@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 @click.command()
 @since_option("Only what was done from this instant or day (UTC) on.")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many, the newest.")
-@click.option("--kind", "kinds", multiple=True, help="Only sync, registration, hold, release, rollback or drop.")
+@click.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    type=click.Choice(["sync", "registration", "hold", "release", "rollback", "drop"]),
+    metavar="KIND",
+    help="Only sync, registration, hold, release, rollback or drop.",
+)
 @click.option(
     "--view", "views", multiple=True, metavar="VIEW", help="Only what touched this one: orders, or orders.v1."
 )
@@ -67,7 +74,7 @@ def log(
         for line in _lines(entry):
             click.echo(f"  {line}")
     if not found:
-        click.echo(f"Nothing is on record of {namespace}.")
+        click.echo(f"Nothing{' like that' if since or kinds or views else ''} is on record of {namespace}.")
 
 
 def who(entry: Entry) -> str:

@@ -65,11 +65,13 @@ def _since(context: click.Context, parameter: click.Parameter, text: str | None)
 
 def key_values(pairs: tuple[str, ...]) -> dict[str, str]:
     """The arguments KEY=VALUE of a command that is about one entity."""
-    found = {}
+    found: dict[str, str] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
             raise click.UsageError(f"'{pair}' is no KEY=VALUE; write the key, = and its value: origin=EWR")
+        if name in found:
+            raise click.UsageError(f"'{name}' is given twice: {found[name]} and {value}; give it once")
         found[name] = value
     return found
 

@@ -8,7 +8,7 @@ What is online is remembered from the last run, where that counts, or read back 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from feature_warehouse.errors import DataError, SyncerError
@@ -41,6 +41,7 @@ class Planned:
     difference: Difference
     read_back: str | None
     reasons: tuple[SyncerError, ...] = ()  # why it is held; (): it is published
+    mends: bool = False  # though it is held: it was left half written, and ``wish`` is what lay there before
     verdicts: tuple[Verdict, ...] = ()  # of the guards of its features
 
     @property
@@ -83,6 +84,23 @@ class Planner:
         return [self._plan(field, wish, marker) for field, (wish, marker) in wanted.items()]
 
     def _plan(self, field: str, wish: Wish | None, marker: Marker | None) -> Planned:
+        planned = self._publication(field, wish, marker)
+        if not planned.reasons or wish is None or marker is None or marker.kept:
+            return planned
+        if marker.state == "done" or marker.as_of is None:
+            return planned
+        # A run died in the middle of it. Readers would have rows of two syncs side by side for as long as it is held.
+        if wish.whole:
+            mending = self._publication(field, wish.whole, marker)
+            return replace(mending, reasons=planned.reasons, verdicts=planned.verdicts, mends=True)
+        half = DataError(
+            f"{planned.view} was left half written by a run that died: some of its rows are newer than others",
+            f"the next sync that may publish it ends that; until then `syncer rollback {planned.view} "
+            f"--as-of {marker.as_of:%Y-%m-%dT%H:%M:%SZ}` serves what the last whole one did",
+        )
+        return replace(planned, reasons=(*planned.reasons, half))
+
+    def _publication(self, field: str, wish: Wish | None, marker: Marker | None) -> Planned:
         entity = wish.view.entity.name if wish else marker.entity if marker else ""
         view, nothing = view_id(*split_field(field)), empty_spool(self.folder / f"{field}.gone")
         reason = _refused(view, wish, marker)

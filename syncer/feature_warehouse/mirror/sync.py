@@ -72,7 +72,7 @@ REPLICA_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ViewSynced:
-    """What one run did to one feature view version; of one that is held, nothing."""
+    """What one run did to one feature view version; of one that is held nothing, but to mend what was half written."""
 
     view: str  # its id
     rows: int  # in the warehouse, and now online; of a view that is held, online
@@ -266,6 +266,18 @@ def _now() -> datetime:
     return datetime.now(timezone.utc).replace(microsecond=0)
 
 
+def _hold_of(planned: Planned) -> Hold | None:
+    """The hold that a view has after a run; None: it is published."""
+    if planned.wish and planned.wish.kept:
+        return planned.wish.kept
+    if not planned.reasons:
+        return None
+    before = planned.before.held if planned.before else None
+    if before and not before.ends_by_itself:  # a retired view that was rolled back
+        return before
+    return Hold(since=before.since if before else _now(), why=planned.why, by=who())
+
+
 @dataclass(slots=True)
 class _Run:
     """One run over one namespace."""
@@ -303,7 +315,7 @@ class _Run:
                     for planned in self._plan_under(writer, left, seen):
                         if self.stopped():
                             raise StoppedError(f"stopped before {planned.view}", "run `syncer sync` again")
-                        if planned.reasons:
+                        if planned.reasons and not planned.mends:
                             held.add(planned.field)
                             yield self._hold(writer, planned)
                         else:
@@ -372,12 +384,9 @@ class _Run:
     def _hold(self, writer: Writer, planned: Planned) -> ViewSynced:
         """Leaves a view as it is online, and says in its marker since when and why."""
         field, before = planned.field, planned.before or Marker(entity=planned.entity, token=writer.token)
-        held = before.kept
-        if held is None:
-            since = before.held.since if before.held else _now()
-            held = Hold(since=since, why=planned.why, by=who())
-            if before.held is None or before.held.why != held.why:
-                writer.annotate(field, replace(before, held=held))
+        held = _hold_of(planned)
+        if held and held.why != (before.held and before.held.why):
+            writer.annotate(field, replace(before, held=held))
         writer.release(field)
         return ViewSynced(
             view=planned.view,
@@ -397,11 +406,11 @@ class _Run:
         started = time.monotonic()
         field, todo, wish, latest = planned.field, planned.difference, planned.wish, planned.latest
         changes = todo.writes.rows + todo.removals.rows
-        kept = wish.kept if wish else None
+        held = _hold_of(planned)
         if changes:
             # A hold of a person stands there from the first row on, so that the next run ends what this one began.
             opened = planned.before or Marker(entity=planned.entity)
-            opened = replace(opened, state="open", token=writer.token, held=kept or opened.held)
+            opened = replace(opened, state="open", token=writer.token, held=held or opened.held)
             writer.mark(field, opened)
         rows = size = 0
         for portion_rows, portion_size in writer.send(field, self._portions(field, todo)):
@@ -433,8 +442,8 @@ class _Run:
                 message_bytes=latest.spool.bytes - latest.spool.key_bytes,
                 complete_through=latest.view.highest_number,
                 published_at=_now(),
-                rolled_back=kept is not None,
-                held=kept,
+                rolled_back=wish.kept is not None,
+                held=held,
             )
             writer.mark(field, complete, release=True)
             self._save(planned, writer.token, latest.spool)
@@ -450,7 +459,8 @@ class _Run:
             longest=planned.longest,
             token=writer.token if latest else "",
             was_held=planned.before.held if planned.before else None,
-            held=kept,
+            held=held,
+            reasons=planned.reasons,
         )
 
     def _portions(self, field: str, todo: Difference) -> Iterator[Rows]:

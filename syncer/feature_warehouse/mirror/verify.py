@@ -65,7 +65,7 @@ def verify(wanted: Wanted, store: Store) -> Iterator[ViewVerified]:
                 encoder = Encoder(namespace, view)
                 try:
                     declared = wanted.declared[view.id]
-                    latest = spool_latest(source, declared, encoder, as_of, folder, allow_empty=True)
+                    latest = spool_latest(source, declared, encoder, as_of, folder)
                     found.append((view, latest))
                 except WarehouseUnavailableError:
                     raise

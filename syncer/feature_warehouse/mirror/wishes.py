@@ -34,6 +34,7 @@ class Wish:
     latest: Latest | None = None  # None: it cannot be taken
     refused: SyncerError | None = None  # why not
     kept: Hold | None = None  # the hold of a person, to which the instant belongs
+    whole: Wish | None = None  # what the last complete run left, where a later one died in the middle; None: who knows
     guards: Mapping[str, Guards] = field(default_factory=dict)  # by feature
 
 
@@ -60,7 +61,26 @@ def read_wishes(
             if not kept and not found[name].refused:
                 refused = unbuilt_problem(view.id, unbuilt, published, terms)
                 found[name] = replace(found[name], refused=refused)
+            if marker and not kept:
+                found[name] = replace(found[name], whole=_whole(wanted, source, view, marker, folder))
     return found
+
+
+def _whole(wanted: Wanted, source: Source, view: FeatureView, marker: Marker, folder: Path) -> Wish | None:
+    """What lay there before a run died in the middle of a view, if its history is known to say the same still."""
+    known = wanted.declared[view.id].only_grows and view.id not in wanted.failed
+    if marker.state == "done" or marker.as_of is None or not known:
+        return None
+    instant, apart = Instant(as_of=marker.as_of, clock=marker.clock), folder / "whole"
+    apart.mkdir(exist_ok=True)
+    try:
+        latest = spool_latest(source, wanted.declared[view.id], Encoder(wanted.namespace, view), instant.as_of, apart)
+    except WarehouseUnavailableError:
+        raise
+    except (DataError, WarehouseError):
+        source.recover()
+        return None
+    return Wish(view=view, instant=instant, latest=latest)
 
 
 def _read(wanted: Wanted, source: Source, view: FeatureView, kept: Hold | None, folder: Path, terms: Terms) -> Wish:
@@ -75,7 +95,15 @@ def _read(wanted: Wanted, source: Source, view: FeatureView, kept: Hold | None, 
     try:
         encoder = Encoder(wanted.namespace, view)
         declared = wanted.declared[view.id]
-        latest = spool_latest(source, declared, encoder, instant.as_of, folder, terms.allow_empty)
+        latest = spool_latest(source, declared, encoder, instant.as_of, folder)
+        if latest.spool.rows == 0 and not terms.allow_empty:
+            raise DataError(
+                f"the latest-value view of {view.id} is empty at {instant.as_of.isoformat()}",
+                "give an instant at which it had rows: its history begins later, or its ttl had ended"
+                if kept
+                else "serving nothing is rarely meant: look at its history, its ttl and the clock (--as-of); or give "
+                "--allow-empty",
+            )
     except WarehouseUnavailableError:
         raise
     except (DataError, WarehouseError) as error:

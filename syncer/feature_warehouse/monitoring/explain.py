@@ -129,15 +129,16 @@ def explain(
 
 
 def _check_given(service: FeatureService, registry: Registry, given: Mapping[str, str]) -> None:
-    keys = [name for read in service.views for name in request_keys(read, registry.views[read.view]).values()]
+    asked = (name for read in service.views for name in request_keys(read, registry.views[read.view]).values())
+    keys = [*dict.fromkeys(asked)]
     for name in given:
         if name not in keys and name not in service.request:
             raise RequestError(
                 f"{service.id} asks for no '{name}'", closest(name, [*keys, *service.request], "it asks for")
             )
-    for name in dict.fromkeys(keys):
+    for name in keys:
         if name not in given:
-            raise RequestError(f"{service.id}: '{name}' is missing", f"give {', '.join(dict.fromkeys(keys))}")
+            raise RequestError(f"{service.id}: '{name}' is missing", f"give {', '.join(keys)}")
 
 
 class _Explaining:

@@ -49,6 +49,11 @@ class DeclaredView:
     def latest_name(self) -> str:
         return f"latest_{self.view.name}_v{self.view.version}"
 
+    @property
+    def only_grows(self) -> bool:
+        """Whether its history is proven to give the same rows for the same instant for ever."""
+        return self.view.available_at is not None and self.append_only and self.append_only_test
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declarations:

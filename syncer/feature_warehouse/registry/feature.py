@@ -162,11 +162,11 @@ def parse_instant(text: str) -> datetime:
     """'2013-02-01T00:00:00Z' in UTC. Raises RequestError for a text without date, time and zone."""
     try:
         moment = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise RequestError(f"'{text}' names no instant", "write date, time and zone: 2013-02-01T00:00:00Z")
-    return moment.astimezone(timezone.utc)
+        if moment.tzinfo is not None:
+            return moment.astimezone(timezone.utc)
+    except (ValueError, OverflowError):  # the latter: in UTC it is before the year 1, or after 9999
+        pass
+    raise RequestError(f"'{text}' names no instant", "write date, time and zone: 2013-02-01T00:00:00Z")
 
 
 def parse_period(text: str) -> timedelta:

@@ -50,13 +50,11 @@ class Latest:
     extents: Mapping[str, Extent]  # of the features that have guards
 
 
-def spool_latest(
-    source: Source, declared: DeclaredView, encoder: Encoder, as_of: datetime, folder: Path, allow_empty: bool = False
-) -> Latest:
+def spool_latest(source: Source, declared: DeclaredView, encoder: Encoder, as_of: datetime, folder: Path) -> Latest:
     """Reads the latest values at ``as_of``, encodes them and writes them into ``folder``.
 
     Raises WarehouseError when a relation or column is missing, and DataError when the rows cannot be an exact mirror:
-    none at all (unless ``allow_empty``), two of one key, or values that ``encoder`` refuses.
+    two of one key, or values that ``encoder`` refuses.
     """
     view, extents = encoder.view, Extents(encoder.view, declared.guards)
     source.spill_to(folder)
@@ -65,12 +63,6 @@ def spool_latest(
         rows = extents.noted(_rows(source, declared, view, as_of))
         spool = _write(folder / f"{view.id}.arrow", hashes.noted(_encoded(rows, encoder)))
         repeated, example = _repeated_keys(spool) if hashes.repeat() else (0, "")
-    if spool.rows == 0 and not allow_empty:
-        raise DataError(
-            f"the latest-value view of {view.id} is empty at {as_of.isoformat()}",
-            "serving nothing is rarely meant: look at its history, its ttl and the clock (--as-of); "
-            "or give --allow-empty",
-        )
     if repeated:
         raise DataError(
             f"the latest-value view of {view.id} has {repeated:,} of {spool.rows:,} rows "

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
-from feature_warehouse.errors import NamespaceError
+from feature_warehouse.errors import NamespaceError, one_line
 from feature_warehouse.registry.feature import NAME
 from feature_warehouse.registry.shape import Part, ShapeError, parse
 from feature_warehouse.wire.keyspace import split_field
@@ -31,6 +31,10 @@ class Hold:
     why: str  # in sentences, without a full stop at the end
     by: str = ""  # who, as user@host
     as_of: datetime | None = None  # a person's: the instant whose values are served; None: of a guard
+
+    def __post_init__(self) -> None:
+        for name in ("why", "by"):  # what people and databases say ends up on terminals
+            object.__setattr__(self, name, one_line(getattr(self, name)))
 
     @property
     def ends_by_itself(self) -> bool:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from feature_warehouse.errors import one_line
 from feature_warehouse.registry.feature import NAME
 from feature_warehouse.registry.shape import Part, ShapeError, parse
 
@@ -83,7 +84,7 @@ def plain(text: str | None) -> str | None:
     """``text`` on one line, with nothing in it that a terminal or UTF-8 would stumble over; not too long."""
     if text is None:
         return None
-    line = "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))
+    line = one_line(text)
     return line if len(line) <= LONGEST_TEXT else line[: LONGEST_TEXT - 1] + "…"
 
 

@@ -12,7 +12,9 @@ import pytest
 import redis
 
 from feature_warehouse import FeatureClient
-from feature_warehouse.errors import RequestError, StoreError
+from feature_warehouse.errors import RequestError, StoppedError, StoreError
+from feature_warehouse.mirror import sync
+from feature_warehouse.mirror.preparation import Instant
 from feature_warehouse.mirror.sync import ViewSynced
 from feature_warehouse.registry.document import from_document
 from feature_warehouse.registry.guards import Guards
@@ -221,6 +223,49 @@ def test_a_guard_of_a_feature_holds_its_view(held: Held) -> None:
     assert held.sync(allow_guarded=True)["visits.v1"].written == len(online)
     held.sync()
     held.runs.assert_exact()
+
+
+@pytest.mark.parametrize("proven", [True, False])
+def test_what_a_run_left_half_written_is_not_held_so(proven: bool, held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where its history is known to only grow, what lay there before comes back; else it is said, with the way back."""
+    monkeypatch.setattr(sync, "TRANSACTION_ROWS", 1)
+    runs, noon = held.runs, Instant(as_of=datetime(2026, 1, 9, 12, tzinfo=timezone.utc), clock="fixed")
+    orders = replace(runs.declared["orders.v1"], append_only=True, append_only_test=proven)
+    runs.declared = {**runs.declared, "orders.v1": orders}
+    held.sync(instant=noon)
+    whole, before = held.online("orders"), held.marker("orders")
+    then = "timestamptz '2026-01-09 18:00:00+00'"
+    held.sql(
+        f"insert into orders_v1 by name select * replace ({then} as event_at, {then} as known_at, 70 as orders_30d) "
+        "from latest_orders_v1"
+    )
+    written: list[int] = []
+    with pytest.raises(StoppedError, match=r"stopped in orders\.v1"):
+        held.sync(remember=False, progress=lambda *_: written.append(1), stopped=lambda: bool(written))
+    assert held.marker("orders").state == "open"
+    assert 0 < sum(held.online("orders")[key] != message for key, message in whole.items()) < len(whole)
+
+    guarded(runs, "orders.v1", orders_30d=Guards(max_changed_share=0))
+    for _ in range(2):
+        done = held.sync()["orders.v1"]
+        guard, *more = [reason.message for reason in done.reasons]
+        marker = held.marker("orders")
+        assert marker.held
+        assert (guard in marker.held.why, marker.kept, marker.as_of) == (True, None, noon.as_of)
+        if proven:
+            assert (more, held.online("orders")) == ([], whole)
+            assert replace(marker, held=None, token="", published_at=None) == replace(
+                before, token="", published_at=None
+            )
+        else:
+            assert more == [
+                "orders.v1 was left half written by a run that died: some of its rows are newer than others"
+            ]
+            assert "`syncer rollback orders.v1 --as-of 2026-01-09T12:00:00Z`" in done.reasons[1].hint
+            assert (more[0] in marker.held.why, marker.state) == (True, "open")
+    guarded(runs, "orders.v1")
+    assert held.sync()["orders.v1"].published
+    runs.assert_exact()
 
 
 def test_a_drift_alarm_holds_only_where_a_feature_says_so(held: Held) -> None:

@@ -242,6 +242,8 @@ def test_what_is_held_is_neither_retired_nor_dropped(way: Way, good: dict[bytes,
 def test_what_cannot_be_rolled_back_is_said_and_nothing_is_touched(way: Way) -> None:
     with pytest.raises(RequestError, match=r"nothing of orders\.v1 was ever online"):
         way.back()
+    with pytest.raises(RequestError, match="nothing is online in 'shop_dev'"):
+        way.release()
     way.sync()
     before, values = way.marker(), way.raw()
     ahead = (AS_OF + timedelta(seconds=1)).isoformat()
@@ -249,8 +251,9 @@ def test_what_cannot_be_rolled_back_is_said_and_nothing_is_touched(way: Way) -> 
         (ahead, RequestError, "lies ahead"),
         ("2020-01-01T00:00:00+00:00", DataError, "is empty at 2020-01-01"),
     ):
-        with pytest.raises(error, match=words):
+        with pytest.raises(error, match=words) as told:
             way.back(as_of)
+        assert "--allow" not in told.value.hint, "a rollback has no such option"
     with pytest.raises(NamespaceError, match="belongs to the project 'shop'"):
         way.back(target="prod")
     with pytest.raises(RequestError, match=r"nobody has rolled orders\.v1 back"):
@@ -301,8 +304,11 @@ def test_the_commands_say_what_they_did_and_everybody_sees_it(shop: Shop) -> Non
     assert_refused(shop.try_syncer("release", "orders"), "nobody has rolled orders back", "nothing to release")
     shop.syncer("sync")
     assert "held" not in shop.syncer("status")
-    given = json.loads(shop.syncer("rollback", "orders.v1", "--as-of", GOOD, "--json"))
+    given = json.loads(shop.syncer("rollback", "orders.v1", "--as-of", GOOD, "--json", "--reason", "a\n\x1b[2J" * 999))
     assert given["view"]["held"]["as_of"] == GOOD
+    why = given["view"]["held"]["why"]
+    assert (why.isprintable(), len(why)) == (True, 500)
+    shop.syncer("rollback", "orders.v1", "--as-of", GOOD)
     assert given["unproven"]
     assert json.loads(shop.syncer("release", "orders.v1", "--json"))["released"]["why"] == "rolled back"
     assert_refused(shop.try_syncer("rollback", "order", "--as-of", GOOD), "no feature view 'order'", "did you mean")

@@ -293,6 +293,7 @@ def test_one_feature_with_the_columns_that_it_comes_from(synced: Shop) -> None:
         (["churn@9", "customer_id=1"], "there is no feature service 'churn@9'", "churn@"),
         (["churn@1"], "churn@1: 'customer_id' is missing", "give customer_id"),
         (["churn@1", "customer=1"], "churn@1 asks for no 'customer'", "did you mean 'customer_id'?"),
+        (["churn@1", "customer_id=1", "x=2"], "churn@1 asks for no 'x'", "it asks for: customer_id\n"),
         (["churn@1", "customer_id=x"], "is not an integer", ""),
         (["churn@1", "customer_id=1", "--feature", "plann"], "has no feature 'plann'", "did you mean 'plan'?"),
     ],
@@ -302,6 +303,13 @@ def test_bad_questions(arguments: list[str], message: str, hint: str, shop: Shop
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert message in refused.stderr
     assert hint in refused.stderr
+
+
+def test_a_key_that_is_given_twice_is_no_question(shop: Shop) -> None:
+    for command in ("explain", "get"):
+        refused = shop.try_syncer(command, "churn@1", "customer_id=1", "customer_id=2")
+        assert (refused.exit_code, refused.stdout) == (2, "")
+        assert "'customer_id' is given twice: 1 and 2" in refused.stderr
 
 
 def test_the_past_needs_no_redis(shop: Shop) -> None:

@@ -42,7 +42,8 @@ def test_the_story_of_a_namespace_is_read_anywhere(shop: Shop, ada: None, tmp_pa
     shop.sql("update stock_v1 set in_stock = 900")
     shop.syncer("sync")
     shop.syncer("sync")
-    failed = shop.try_syncer("sync", "--as-of", "2020-01-01T00:00:00Z")
+    shop.database.rename(shop.folder / "away")
+    failed = shop.try_syncer("sync")
     assert failed.exit_code == 1
     *held, empty = entries(shop, "--limit", "4")
     assert [each["kind"] for each in (*held, empty)] == ["hold", "hold", "hold", "sync"]
@@ -105,6 +106,8 @@ def test_it_is_filtered(shop: Shop) -> None:
         "  why: spent is NULL in half of all rows",
     ]
     assert shop.syncer("log", "--namespace", "other") == "Nothing is on record of other.\n"
+    assert shop.syncer("log", "--view", "nothing") == "Nothing like that is on record of shop_dev.\n"
+    assert shop.try_syncer("log", "--kind", "rollbacks").exit_code == 2
     # The local journal has them too, and the report shows the syncs among them.
     local = journal.read(shop.folder / ".syncer", "shop_dev")
     assert [each["kind"] for each in local] == ["rollback", "hold", "sync", "registration"]

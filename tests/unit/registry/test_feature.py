@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from feature_warehouse.errors import RequestError
 from feature_warehouse.registry.feature import (
     NAME,
     STALE_FACTOR,
@@ -16,6 +17,7 @@ from feature_warehouse.registry.feature import (
     is_expired,
     is_stale,
     parse_duration,
+    parse_instant,
     view_id,
 )
 from tests.support.facts import view
@@ -107,6 +109,19 @@ def test_a_mirror_is_stale_beyond_one_and_a_half_intervals() -> None:
 def test_what_is_refreshed_at_no_interval_is_never_stale() -> None:
     assert TIERS["static"] is None
     assert not is_stale(datetime(2000, 1, 1, tzinfo=timezone.utc), None, NOW)
+
+
+def test_an_instant_is_one_in_utc() -> None:
+    assert parse_instant("2013-02-01T05:30:00+05:30") == datetime(2013, 2, 1, tzinfo=timezone.utc)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "now", "2013-02-01", "2013-02-01T00:00", "2013-13-01T00:00Z", "0001-01-01T00:00+01", "9999-12-31T23:59-01:00"],
+)
+def test_texts_that_are_no_instant(text: str) -> None:
+    with pytest.raises(RequestError, match="names no instant"):
+        parse_instant(text)
 
 
 def test_numbered_features_come_by_number_and_without_the_unserved() -> None:

@@ -106,6 +106,14 @@ def test_a_text_that_is_none_is_refused_with_the_field_s_name(text: bytes) -> No
         read_marker("carrier_delays:2", text, "a:#markers")
 
 
+def test_why_a_view_is_held_is_one_line_that_a_terminal_can_show() -> None:
+    text = HELD.to_bytes().replace(b"wrong rates", b"wrong\\nrates \\u001b[2J").replace(b"ann@ops-1", b"ann\\u0007")
+    found = read_marker("carrier_delays:2", text)
+    assert found
+    assert found.held
+    assert (found.held.why, found.held.by) == ("wrong rates ?[2J", "ann?")
+
+
 @pytest.mark.parametrize("field", ["carrier_delays", "carrier_delays:x", "Carrier:1", ":1", "a:1:2", "a:-1"])
 def test_a_field_of_no_view_is_refused(field: str) -> None:
     with pytest.raises(NamespaceError, match="is no <feature view>:<version>"):
