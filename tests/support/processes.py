@@ -7,6 +7,7 @@ test. Each can be killed and started again by its port.
 from __future__ import annotations
 
 import contextlib
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -47,6 +48,15 @@ class Processes:
         process = self._started.pop(port)
         process.kill()
         process.wait()
+
+    @contextmanager
+    def silent(self, port: int) -> Iterator[None]:
+        """With a server that takes connections and answers nothing."""
+        self._started[port].send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._started[port].send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         for process in self._started.values():

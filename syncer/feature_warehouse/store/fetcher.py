@@ -6,9 +6,11 @@ finds primaries and replicas.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as Expired
 from typing import Any, TypeVar
 
@@ -26,6 +28,9 @@ _T = TypeVar("_T")
 
 NO_DEADLINE = Deadline(None)
 
+#: Reads from a Cluster that have a deadline, at once; others wait for one to end, or for their deadline.
+_AT_ONCE = 100
+
 
 class Fetcher:
     """The Redis of a URL. Connects when first used; safe to share between threads, and by processes that are forked."""
@@ -36,8 +41,6 @@ class Fetcher:
         """``url``: in one of the forms of ``store.connect``; ``timeout``: seconds without progress; ``deadline``: in
         all; ``replicas``: read from those of a Sentinel service or a Cluster. Raises StoreError for a URL that cannot
         be used.
-
-        A Cluster is spoken to by the library: there the deadline is looked at before each exchange alone.
         """
         self._deadline = check_deadline(deadline)
         self._place = locate(url, timeout if deadline is None else min(timeout, deadline), replicas=replicas)
@@ -45,6 +48,7 @@ class Fetcher:
         self._lock = threading.Lock()
         self._connected: Any = None
         self._idle: list[Any] = []
+        self._aside = self._threads()
         self._process = os.getpid()
         self.address = self._place.address
 
@@ -72,8 +76,7 @@ class Fetcher:
         """The values of each; all in one round trip, per node of a Cluster."""
         try:
             if self._place.kind == "cluster":
-                deadline.left(self._timeout)
-                return self._from_nodes(wanted)
+                return self._from_nodes_within(wanted, deadline)
             exchange = Exchange(wanted)
             for attempt in range(ATTEMPTS):
                 if self._attempt(exchange, deadline, last=attempt + 1 == ATTEMPTS):
@@ -88,6 +91,8 @@ class Fetcher:
         idle, self._idle = self._idle, []
         for connection in idle:
             connection.disconnect()
+        aside, self._aside = self._aside, self._threads()
+        aside.shutdown(wait=False, cancel_futures=True)
         if self._connected is not None:
             self._connected.close()
 
@@ -117,13 +122,16 @@ class Fetcher:
         self._idle.append(connection)
         return True
 
-    def _connection(self, deadline: Deadline = NO_DEADLINE) -> Any:
+    def _look_whether_forked(self) -> None:
         if self._process != os.getpid():  # a forked process must not speak on its parent's connections
             # What a thread of the parent had locked stays locked here: nothing of the old client may be touched.
             self._lock = threading.Lock()
             if self._connected is not None:
                 self._connected.auto_close_connection_pool = False
-            self._process, self._idle, self._connected = os.getpid(), [], None
+            self._process, self._idle, self._connected, self._aside = os.getpid(), [], None, self._threads()
+
+    def _connection(self, deadline: Deadline = NO_DEADLINE) -> Any:
+        self._look_whether_forked()
         try:
             return self._idle.pop()
         except IndexError:
@@ -144,6 +152,22 @@ class Fetcher:
             if self._connected is None:
                 self._connected = self._place.connect()
             return self._connected
+
+    def _threads(self) -> ThreadPoolExecutor:
+        """None is started before it is needed."""
+        return ThreadPoolExecutor(_AT_ONCE, "reads from a Cluster")
+
+    def _from_nodes_within(self, wanted: Sequence[Fetch], deadline: Deadline) -> list[Values]:
+        """The library knows no deadline. So who has one waits beside a thread, and leaves that to its timeouts."""
+        if not deadline.is_set:
+            return self._from_nodes(wanted)
+        self._look_whether_forked()
+        reading = self._aside.submit(self._from_nodes, wanted)
+        try:
+            return reading.result(deadline.left(math.inf))
+        except (Expired, TimeoutError) as error:  # Python 3.10 has two of the name
+            reading.cancel()
+            raise TimeoutError(*error.args) from error
 
     def _from_nodes(self, wanted: Sequence[Fetch]) -> list[Values]:
         with self._client().pipeline(transaction=False) as pipe:

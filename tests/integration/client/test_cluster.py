@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,9 +19,12 @@ from feature_warehouse.errors import StoreRefusedError, StoreUnavailableError
 from feature_warehouse.store.store import Store
 from tests.support.cluster import Cluster
 from tests.support.pages import Page
-from tests.support.processes import Processes, client
+from tests.support.processes import Processes, client, wait_until
 from tests.support.results import contents
 from tests.support.shop import Shop
+
+#: What a machine that is busy elsewhere may add to a deadline.
+SLACK = 1.5
 
 ROWS = [{"customer_id": number} for number in range(200)]
 
@@ -184,6 +190,43 @@ def test_a_node_that_is_down_is_an_error_for_what_it_has_and_no_other(cluster: C
         finally:
             cluster.processes.restart(victim)
             cluster.wait()
+
+
+def test_a_node_that_is_silent_is_waited_for_until_the_deadline(cluster: Cluster) -> None:
+    """In the middle of a read, while connecting, and by many at once; afterwards each goes on by itself."""
+    key, markers = "shop_dev:customer:20", cluster.port_of("shop_dev:#markers")
+    victim = cluster.port_of(key)
+    assert victim != markers
+    row = [{"customer_id": 20}]
+    with (
+        FeatureClient(cluster.url, "shop_dev", deadline=0.5) as reader,
+        FeatureClient(cluster.url, "shop_dev", deadline=0.5) as unconnected,
+        ThreadPoolExecutor(20) as threads,
+    ):
+        assert visits(reader.get_online_features("churn@1", row)) == [20]
+        with cluster.processes.silent(victim):
+            began = time.monotonic()
+            errors = [
+                each.exception()
+                for each in [
+                    threads.submit(one.get_online_features, "churn@1", row) for one in (reader, unconnected) * 10
+                ]
+            ]
+            took = time.monotonic() - began
+        assert {*map(type, errors)} == {StoreUnavailableError}
+        assert "did not answer in time" in str(errors[0])
+        assert took < 0.5 + SLACK
+        for one in (reader, unconnected):
+            wait_until(partial(answers, one, row), 30)
+
+
+def answers(reader: FeatureClient, rows: list[dict[str, int]]) -> bool:
+    """Whether Redis answers in time, and rightly."""
+    try:
+        assert visits(reader.get_online_features("churn@1", rows)) == [20]
+    except StoreUnavailableError:
+        return False
+    return True
 
 
 def test_a_cluster_that_is_not_there() -> None:
