@@ -54,6 +54,17 @@ PURE = frozenset(
     """.split()
 )
 
+#: NULL as soon as one argument is. A test asks DuckDB for each of their forms.
+STRICT = frozenset(
+    """
+    abs ascii ceil chr date_diff date_part date_sub date_trunc day dayname dayofmonth dayofweek dayofyear epoch epoch_ms
+    epoch_us exp floor hour instr isfinite isinf isnan isodow last_day left length ln log10 log2 lower lpad ltrim md5
+    minute mod month monthname power prefix quarter regexp_matches regexp_replace replace reverse right round rpad rtrim
+    second sha256 sign sqrt starts_with strftime strip_accents substring suffix to_days to_hours to_minutes
+    to_months to_seconds to_timestamp to_weeks to_years trim trunc upper week weekday year
+    """.split()
+)
+
 #: The time at which the query runs.
 CURRENT_TIME = frozenset(
     """

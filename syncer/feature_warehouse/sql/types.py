@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from feature_warehouse.sql.algebra import Arg, Instance, Term, flat
-from feature_warehouse.sql.functions import RESULT_TYPES, SAME_TYPE
+from feature_warehouse.sql.functions import RESULT_TYPES, SAME_TYPE, STRICT
 
 INTEGERS = {"tinyint", "smallint", "integer", "bigint"}
 FLOATS = {"double", "float"}
@@ -177,6 +177,8 @@ def chosen_alike(inner: Term, values: Iterable[Term]) -> bool:
 
 def strict(term: Term) -> bool:
     """Whether a term is NULL as soon as one operand is. ``NULL + ['x']`` and ``NULL || ['x']`` are ['x']."""
+    if term.op == "call":
+        return term.args[0] in STRICT
     return term.op in _STRICT or (term.op == "||" and _joins_text(term))
 
 

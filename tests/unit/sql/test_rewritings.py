@@ -15,6 +15,7 @@ import duckdb
 import pytest
 
 from feature_warehouse.sql.changes import Definitions, View
+from feature_warehouse.sql.functions import PURE, STRICT
 from feature_warehouse.sql.nodes import Node
 
 #: Few of each, but those that are told apart by little; NULL is one of each.
@@ -334,3 +335,34 @@ def test_queries_of_one_fingerprint_have_the_same_rows(warehouse, kind) -> None:
     found = [wrongs(warehouse, f"{one} ", f"{two} ") for one, two in QUERIES[kind]]
     assert [one for _, wrong in found for one in wrong] == []
     assert sum(taken for taken, _ in found) > 0
+
+
+#: A value of each type that a form of a function in `STRICT` may take; of texts, one that is a part of a date, too.
+GIVEN = {
+    "VARCHAR": ["'a'", "'day'"], "BIGINT": ["2"], "INTEGER": ["2"], "DOUBLE": ["1.5::double"], "FLOAT": ["1.5::float"],
+    "TIMESTAMP": ["timestamp '2024-01-02'"], "TIMESTAMP WITH TIME ZONE": ["timestamptz '2024-01-02'"],
+    "DATE": ["date '2024-01-02'"], "INTERVAL": ["interval 1 day"], "TIME": ["time '10:00'"], "TINYINT": ["2"],
+    "SMALLINT": ["2"], "HUGEINT": ["2"], "DECIMAL": ["1.5::decimal(4, 2)"], "BLOB": ["'a'::blob"],
+}  # fmt: skip
+
+
+def test_strict_functions_give_null_for_each_argument_that_is_null(warehouse) -> None:
+    forms = warehouse.execute(
+        "select function_name, parameter_types from duckdb_functions() where function_type in ('scalar', 'macro') "
+        "and list_contains(?, function_name)",
+        [sorted(STRICT)],
+    ).fetchall()
+    tried = set()
+    for name, types in forms:
+        if not all(type_ in GIVEN for type_ in types):
+            continue
+        for values, at in itertools.product(itertools.product(*(GIVEN[type_] for type_ in types)), range(len(types))):
+            given = [f"null::{types[at]}" if i == at else value for i, value in enumerate(values)]
+            try:
+                [(found,)] = warehouse.execute(f"select {name}({', '.join(given)}) from range(1)").fetchall()
+            except duckdb.Error:  # such as for 'a', which is no part of a date
+                continue
+            tried.add(name)
+            assert found is None, (name, given)
+    assert tried == STRICT
+    assert STRICT <= PURE
