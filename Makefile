@@ -60,6 +60,8 @@ format: $(READY) ## rewrite Python and SQL in the house's format
 bench: $(READY) $(FEAST) ## measure syncs, the way back, joins and reads, also beside Feast, windows and the gate (some 30 minutes)
 	$(BIN)/python -m benchmarks.sync
 	$(BIN)/python -m benchmarks.postgres
+	$(BIN)/python -m benchmarks.postgres memory
+	$(BIN)/python -m benchmarks.nightly
 	$(BIN)/python -m benchmarks.rollback
 	$(BIN)/python -m benchmarks.footprint
 	$(BIN)/python -m benchmarks.readers

@@ -1,17 +1,23 @@
 """What it takes to read and encode latest values from PostgreSQL, beside DuckDB, and beside rows of psycopg.
 
     python -m benchmarks.postgres [rows]         # 200,000 by default; starts a PostgreSQL of its own
+    python -m benchmarks.postgres memory [rows]  # the peak of that memory, at so many rows and at five times as many
 
-CPU seconds of this process: the server's own are the same whoever asks. The second of two runs counts.
+CPU seconds of this process: the server's own are the same whoever asks. The second of two runs counts. Memory is that
+of a process of its own which reads and encodes once.
 """
 
 from __future__ import annotations
 
+import json
+import resource
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import psycopg2
@@ -84,6 +90,35 @@ def measured(name: str, batches: Callable[[], Iterator[pa.RecordBatch]], rows: i
     return seconds
 
 
+def memory(rows: int) -> None:
+    with Postgres(free_port()) as server:
+        database = server.create_database()
+        peaks = []
+        for number in (rows, 5 * rows):
+            database.execute("drop table if exists users")
+            database.execute(TABLE.format(rows=number))
+            given = json.dumps(database.output())
+            said = subprocess.run(
+                [sys.executable, "-m", "benchmarks.postgres", "peak", given], check=True, capture_output=True, text=True
+            )
+            read, peak = said.stdout.split()
+            assert int(read) == number, said.stdout
+            peaks.append(int(peak))
+            print(f"{number:>10,} rows: {peaks[-1]:,} MB at most")
+    print(f"{peaks[1] / peaks[0]:.2f}x the memory for five times the rows")
+
+
+def peak(given: dict[str, Any]) -> None:
+    """Reads once; prints how many rows there were, and the MB that this process held at most."""
+    output = Output(
+        adapter="postgres", catalog=given["dbname"], schema="main", login={**given, "database": given["dbname"]}
+    )
+    encoder = Encoder("bench", VIEW)
+    with open_postgres(output) as source:
+        seen = sum(encoder.encode(batch).rows for batch in encoded(source))
+    print(seen, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+
+
 def main(rows: int) -> None:
     with tempfile.TemporaryDirectory() as folder, Postgres(free_port()) as server:
         path = Path(folder) / "users.duckdb"
@@ -107,4 +142,10 @@ def main(rows: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 200_000)
+    match sys.argv[1:]:
+        case ["peak", given]:
+            peak(json.loads(given))
+        case ["memory", *rows]:
+            memory(int(rows[0]) if rows else 200_000)
+        case rows:
+            main(int(rows[0]) if rows else 200_000)

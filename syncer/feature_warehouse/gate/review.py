@@ -23,6 +23,7 @@ from feature_warehouse.project.definition import to_text as definition_text
 from feature_warehouse.registry.document import Fix, Registry, changes, refusals, taken_in, to_text
 from feature_warehouse.sql.changes import Change
 from feature_warehouse.sql.relations import read_by_name
+from feature_warehouse.warehouse.builds import RECORDING
 from feature_warehouse.warehouse.opening import open_source
 from feature_warehouse.wire.decode import proto_text
 
@@ -121,7 +122,8 @@ class Review:
         """What has to be built anew in the warehouse of the target, where that is at hand: nobody waits for it."""
         proposal, project = self.proposal, self.proposal.project
         definitions = proposal.definitions.definitions
-        if not any(id_ in definitions and keeps(definitions[id_]) for id_ in self.registry.views):
+        kept = (id_ in definitions and keeps(definitions[id_]) for id_ in self.registry.views)
+        if project.output.adapter not in RECORDING or not any(kept):
             return []
         try:
             with open_source(project.output, patience=0.0) as source:

@@ -79,7 +79,8 @@ class Wanted:
         return revision(self.remember.parent) if self.remember else None
 
     def open_source(self, stopped: Callable[[], bool] = lambda: False) -> AbstractContextManager[Source]:
-        return open_source(self.output, stopped, latest=self.latest)
+        tables = [*(self.declared[view.id].relation for view in self.views), *self.drift_profiles]
+        return open_source(self.output, stopped, latest=self.latest, tables=tables)
 
 
 def prepare(

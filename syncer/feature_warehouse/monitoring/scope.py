@@ -35,7 +35,8 @@ class Scope:
 
     def open_source(self, patience: float | None = None) -> AbstractContextManager[Source]:
         """``patience``: seconds to wait while another process holds the file; None: as long as a sync does."""
-        return open_source(self.project.output, patience=patience)
+        tables = (each.relation for each in self.declarations.views.values())
+        return open_source(self.project.output, patience=patience, tables=tables)
 
     def open_duckdb(self, purpose: str, patience: float | None = None) -> AbstractContextManager[DuckDB]:
         """The same for a ``purpose`` that knows DuckDB alone. Raises WarehouseError for any other warehouse."""

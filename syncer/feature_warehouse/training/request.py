@@ -135,9 +135,9 @@ class Request:
 
     def open_source(self, *, latest: bool = False) -> AbstractContextManager[Source]:
         """``latest``: to read latest values of the views that are wanted."""
-        views = [self.declarations.views[view] for view in self.wanted()] if latest else []
+        views = [self.declarations.views[view] for view in self.wanted()]
         sql = latest_sql(self.project, self.read.manifest, views) if latest else None
-        return open_source(self.project.output, latest=sql)
+        return open_source(self.project.output, latest=sql, tables=(each.relation for each in views))
 
 
 def load_request(features: str | Sequence[str], options: ProjectOptions = ANYWHERE) -> Request:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from types import MappingProxyType
 
@@ -18,19 +18,21 @@ def open_source(
     stopped: Callable[[], bool] = lambda: False,
     patience: float | None = None,
     latest: LatestSql | None = None,
+    tables: Iterable[str] = (),
 ) -> AbstractContextManager[Source]:
     """The warehouse of a profile's output, to be read.
 
     ``patience``: seconds to wait for one that another process holds; None: as long as a sync does. ``latest``: the SQL
-    of latest values, for a warehouse whose views do not ask the session for the instant. Raises WarehouseError, and
-    StoppedError once ``stopped`` says so while it waits.
+    of latest values, for a warehouse whose views do not ask the session for the instant. ``tables``: what will be read,
+    as SQL, for a warehouse where one that is replaced meanwhile would be empty. Raises WarehouseError, and StoppedError
+    once ``stopped`` says so while it waits.
     """
     if output.adapter == "duckdb":
         return open_warehouse(output, stopped, patience)
     if output.adapter == "postgres":
         from feature_warehouse.warehouse.postgres import open_postgres  # with its driver, which few need
 
-        return open_postgres(output, latest)
+        return open_postgres(output, latest, tables)
     raise WarehouseError(
         f"the syncer does not read {output.adapter}", "it reads DuckDB and PostgreSQL: choose such a target (--target)"
     )

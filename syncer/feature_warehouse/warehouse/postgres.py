@@ -9,7 +9,7 @@ https://arrow.apache.org/adbc/current/driver/postgresql.html.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -81,9 +81,10 @@ _LOGIN = {
 class Postgres:
     """A connection for as long as its ``with`` block lasts; one snapshot from the first read on."""
 
-    def __init__(self, cursor: Any, latest: LatestSql | None) -> None:
+    def __init__(self, cursor: Any, latest: LatestSql | None, tables: Iterable[str] = ()) -> None:
         self._cursor = cursor
         self._latest = latest
+        self._tables = tuple(tables)
         self._reading = False
 
     @property
@@ -159,15 +160,32 @@ class Postgres:
         if not self._reading:
             self._cursor.execute("begin isolation level repeatable read read only")
             self._reading = True
+            self._keep_tables()
         self._cursor.execute(sql)
+
+    def _keep_tables(self) -> None:
+        """Takes a reader's locks, which let everybody else read and write, and nobody replace a table, before there is
+        a snapshot: in an older one, what dbt has put in a table's place has no row.
+
+        That a lock may come first, https://www.postgresql.org/docs/current/transaction-iso.html#XACT-REPEATABLE-READ
+        and the page on explicit locks say. Those of a view are taken through to its tables.
+        """
+        from adbc_driver_postgresql import dbapi
+
+        for table in self._tables:
+            self._cursor.execute("savepoint before_it")
+            try:
+                self._cursor.execute(f"lock table {table} in access share mode")
+            except dbapi.Error:  # reading it will say what is wrong
+                self._cursor.execute("rollback to savepoint before_it")
 
 
 @contextmanager
-def open_postgres(output: Output, latest: LatestSql | None = None) -> Iterator[Postgres]:
+def open_postgres(output: Output, latest: LatestSql | None = None, tables: Iterable[str] = ()) -> Iterator[Postgres]:
     """The database of ``output``, in UTC, logged in as dbt logs in.
 
-    ``latest``: the SQL of latest values. Raises ProjectError without the driver, WarehouseError
-    when nobody answers or the login is refused.
+    ``latest``: the SQL of latest values. ``tables``: what will be read, as SQL; nobody replaces it until the end.
+    Raises ProjectError without the driver, WarehouseError when nobody answers or the login is refused.
     """
     try:
         from adbc_driver_postgresql import dbapi
@@ -189,7 +207,7 @@ def open_postgres(output: Output, latest: LatestSql | None = None) -> Iterator[P
                 cursor.execute("set time zone 'UTC'")
                 if login.get("role"):
                     cursor.execute(f"set role {DIALECT.quoted(login['role'])}")
-            yield Postgres(cursor, latest)
+            yield Postgres(cursor, latest, tables)
     finally:
         connection.close()
 

@@ -283,6 +283,35 @@ def test_a_server_that_ends_in_mid_read_is_an_error(shop: Shop, home: Database) 
     assert online(shop) == before
 
 
+def test_a_table_that_dbt_replaces_meanwhile_is_not_read_as_empty(shop: Shop, home: Database) -> None:
+    """As dbt-postgres does it: the new table is made and takes the old one's place in one transaction."""
+    shop.syncer("sync")
+    waiting = "select count(*) from pg_locks where not granted and relation = 'main.stock_v1'::regclass"
+
+    with closing(home.connect()) as dbt, dbt.cursor() as cursor:
+        for statement in (
+            "begin",
+            "create table main.stock_v1__dbt_tmp as select * from main.stock_v1",
+            "alter table main.stock_v1 rename to stock_v1__dbt_backup",
+            "alter table main.stock_v1__dbt_tmp rename to stock_v1",
+        ):
+            cursor.execute(statement)
+
+        def commit() -> None:
+            deadline = time.monotonic() + 60
+            while home.execute(waiting) == [(0,)] and time.monotonic() < deadline:
+                time.sleep(0.02)
+            cursor.execute("commit")
+
+        other = threading.Thread(target=commit)
+        other.start()
+        synced = shop.try_syncer("sync", "--json")
+        other.join()
+    home.execute("drop table main.stock_v1; alter table main.stock_v1__dbt_backup rename to stock_v1")
+    assert synced.exit_code == 0, synced.output
+    assert [(view["rows"], view["removed"]) for view in json.loads(synced.stdout)["views"]] == [(4, 0), (2, 0)]
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
