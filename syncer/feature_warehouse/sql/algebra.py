@@ -50,7 +50,7 @@ ASOF = {"asof", "asof left"}
 class Term:
     """An expression: ``op`` and its arguments. Made by ``Terms`` alone, so that identity is equality."""
 
-    __slots__ = ("_refs", "_type", "_uses", "args", "computes", "op", "pure", "queries")
+    __slots__ = ("_children", "_refs", "_type", "_uses", "args", "computes", "op", "parts", "pure", "queries")
     pure: bool
     queries: bool
     computes: frozenset[str]
@@ -58,11 +58,12 @@ class Term:
     def __init__(self, op: str, args: tuple[Arg, ...], pure: bool) -> None:
         self.op = op
         self.args = args
-        children = tuple(self.children())
+        self.parts = tuple(flat(args))
+        self._children = children = tuple(part for part in self.parts if isinstance(part, Term))
         #: the same value whenever and however often it is computed from the same row
         self.pure = pure and all(child.pure for child in children)
         #: whether it holds a subquery
-        self.queries = any(isinstance(arg, Content) for arg in flat(args)) or any(child.queries for child in children)
+        self.queries = any(isinstance(part, Content) for part in self.parts) or any(child.queries for child in children)
         #: what it computes over rows at its own level, not within a column or a subquery
         self.computes = (
             frozenset({op} & LEVELS)
@@ -76,8 +77,8 @@ class Term:
     def __repr__(self) -> str:
         return f"<{self.op}>"
 
-    def children(self) -> list[Term]:
-        return [arg for arg in flat(self.args) if isinstance(arg, Term)]
+    def children(self) -> tuple[Term, ...]:
+        return self._children
 
     @property
     def refs(self) -> frozenset[Term]:
@@ -378,7 +379,7 @@ def uses(term: Term) -> frozenset[object]:
     """The instances whose columns a term reads, at any depth, and marks: ORDER, PHYSICAL, an instance's windowed."""
     if term._uses is None:
         found: set[object] = set()
-        for arg in flat(term.args):
+        for arg in term.parts:
             if isinstance(arg, Term):
                 found |= uses(arg)
             elif isinstance(arg, Content):

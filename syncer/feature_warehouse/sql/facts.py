@@ -124,7 +124,7 @@ class Walk:
             self.current_time.add(told)
         if term.op in ("call", "aggregate", "window"):
             self._function(term)
-        for arg in flat(term.args):
+        for arg in term.parts:
             if isinstance(arg, Content):
                 self._content(arg)
             elif isinstance(arg, Term):
@@ -214,7 +214,7 @@ _MOVING = {"now", "today", "yesterday", "tomorrow"}
 
 def _clock_in_words(term: Term) -> str:
     """A text that is read as the time of the query: 'now'::timestamptz, day > 'today'; '' where there is none."""
-    values = [arg for arg in flat(term.args) if isinstance(arg, Term)]
+    values = [arg for arg in term.parts if isinstance(arg, Term)]
     moving = [
         str(value.args[0]) for value in values if value.op == "text" and str(value.args[0]).strip().lower() in _MOVING
     ]
@@ -247,7 +247,7 @@ _HAS_ZONE = re.compile(r".*\d\d:\d\d.*(Z|[+-]\d\d(:?\d\d)?|\s[A-Za-z][\w/+-]*)\s
 
 def by_session_zone(term: Term) -> str:
     """What the session's time zone decides in a term itself, in words; '' where nothing, or no type is known."""
-    values = [arg for arg in flat(term.args) if isinstance(arg, Term)]
+    values = [arg for arg in term.parts if isinstance(arg, Term)]
     types = {type_of(value) for value in values}
     naive = [name for value in values if (name := _naive(value))]
     if term.op in ("cast", "try cast"):
@@ -282,7 +282,7 @@ def _by_open_zone(term: Term) -> str:
     """A cast of a source's column, which the session's time zone decides if what it holds names none, in words."""
     if term.op not in ("cast", "try cast") or term.args[0] != "timestamptz":
         return ""
-    [value] = (arg for arg in flat(term.args) if isinstance(arg, Term))
+    [value] = (arg for arg in term.parts if isinstance(arg, Term))
     column = value.args[1] if value.op == "ref" else None
     type_ = type_of(value)
     if not isinstance(column, str) or type_ not in (None, "varchar"):

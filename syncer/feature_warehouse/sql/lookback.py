@@ -143,7 +143,7 @@ class _Reaches:
         if term.op == "case" and len(term.args) == 3 and not term.children()[-1].refs:
             # a row counts only where the condition holds; one that is gone fulfils none
             rows = _Rows(rows.block, rows.times.met(term.children()[:1]), grouped=rows.grouped)
-        contents = [arg for arg in flat(term.args) if isinstance(arg, Content)]
+        contents = [arg for arg in term.parts if isinstance(arg, Content)]
         if not contents:
             return longest(self.of(child, rows) for child in term.children())
         [content] = contents
