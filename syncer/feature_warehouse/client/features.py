@@ -181,9 +181,9 @@ class OnlineFeatures:
 
     def to_arrow(self) -> Any:
         """A pyarrow.Table of N rows, each feature in the type that it is registered with."""
-        from feature_warehouse.wire.arrays import arrow_column, arrow_table
+        from feature_warehouse.wire.arrays import arrow_table
 
-        return arrow_table(self.names, [arrow_column(type_, values) for _, type_, values in self._typed()])
+        return arrow_table([*self._typed()], len(self))
 
     def to_pandas(self) -> Any:
         """A pandas frame on Arrow types."""

@@ -72,17 +72,31 @@ def _numpy(type_: str) -> tuple[np.dtype[Any], Any, Callable[[Any], Any] | None]
     return dtype, None if dtype.kind == "O" else np.zeros(1, dtype)[0], None
 
 
-def arrow_column(type_: str, values: Sequence[Any]) -> Any:
-    """N values as an Arrow array of the type; huge integers are decimal256(39,0)."""
+def arrow_table(columns: Sequence[tuple[str, str, Sequence[Any]]], rows: int) -> Any:
+    """A table of (name, type, N values) each; huge integers are decimal256(39,0)."""
+    import pyarrow as pa
+
+    if rows > _FEW:
+        return pa.table([_array(type_, values) for _, type_, values in columns], [name for name, _, _ in columns])
+    of_type: dict[str, list[int]] = {}
+    for at, (_, type_, _) in enumerate(columns):
+        of_type.setdefault(type_, []).append(at)
+    found: list[Any] = [None] * len(columns)
+    for type_, places in of_type.items():
+        together = _array(type_, [value for at in places for value in columns[at][2]])
+        for number, at in enumerate(places):
+            found[at] = together.slice(number * rows, rows)
+    return pa.table(found, [name for name, _, _ in columns])
+
+
+#: Up to so many rows, columns of one type are made at once, and cut: to begin an array costs more than its values.
+_FEW = 100
+
+
+def _array(type_: str, values: Sequence[Any]) -> Any:
     import pyarrow as pa
 
     return pa.array(values if isinstance(values, list) else values[:], _arrow(type_))
-
-
-def arrow_table(names: Sequence[str], columns: Sequence[Any]) -> Any:
-    import pyarrow as pa
-
-    return pa.table(columns, list(names))
 
 
 def pandas_frame(table: Any) -> Any:
