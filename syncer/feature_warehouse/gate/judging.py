@@ -6,7 +6,7 @@ cost nothing; of the others ``sql.changes`` says what the change means.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -83,8 +83,8 @@ def compared(was: Definition, now: Definition) -> tuple[Change, ...]:
     return tuple(_judged(was, Definitions(was.nodes), now, Definitions(now.nodes)))
 
 
-#: How many features a sentence names, and how many sentences a message has; `syncer diff` has them all.
-_NAMED, _SENTENCES = 8, 10
+#: How many features and causes a sentence names, and how many sentences a message has; `syncer diff` has them all.
+_NAMED, _CAUSES, _SENTENCES = 8, 6, 10
 
 
 def in_words(changes: Iterable[Change]) -> str:
@@ -92,16 +92,19 @@ def in_words(changes: Iterable[Change]) -> str:
     features: dict[tuple[str, ...], list[str]] = {}
     for change in changes:
         features.setdefault((*change.reasons, *change.as_text), []).append(change.feature)
-    said = [f"{_listed(names)}: {', '.join(reasons)}" for reasons, names in features.items()]
+    said = [
+        f"{_listed(names, _NAMED, 'features')}: {_listed(reasons, _CAUSES, 'causes')}"
+        for reasons, names in features.items()
+    ]
     if len(said) > _SENTENCES:
         said[_SENTENCES:] = [f"and {sum(map(len, list(features.values())[_SENTENCES:]))} features more (`syncer diff`)"]
     return "; ".join(said)
 
 
-def _listed(names: list[str]) -> str:
-    if len(names) <= _NAMED + 1:
-        return ", ".join(names)
-    return f"{', '.join(names[:_NAMED])} and {len(names) - _NAMED} features more"
+def _listed(said: Sequence[str], most: int, what: str) -> str:
+    if len(said) <= most + 1:
+        return ", ".join(said)
+    return f"{', '.join(said[:most])} and {len(said) - most} {what} more"
 
 
 def _alike(was: Definition, now: Definition) -> bool:

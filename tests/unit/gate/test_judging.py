@@ -25,6 +25,12 @@ def test_a_cause_stands_once_with_its_features(names: int, causes: int, said: st
     assert in_words(changes(names, causes)) == said
 
 
+def test_of_the_causes_of_one_feature_the_first_are_said() -> None:
+    causes = tuple(f"cause {i}" for i in range(9))
+    said = "f: cause 0, cause 1, cause 2, cause 3, cause 4, cause 5 and 3 causes more"
+    assert in_words([Change("f", "value change", causes)]) == said
+
+
 def test_of_many_causes_the_first_ten_are_said() -> None:
     said = in_words(changes(300, 100)).split("; ")
     assert len(said) == 11
