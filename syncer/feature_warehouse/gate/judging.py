@@ -84,7 +84,7 @@ def compared(was: Definition, now: Definition) -> tuple[Change, ...]:
 
 
 #: How many features and causes a sentence names, and how many sentences a message has; `syncer diff` has them all.
-_NAMED, _CAUSES, _SENTENCES = 8, 6, 10
+_NAMED, _CAUSES, _SENTENCES = 12, 6, 10
 
 
 def in_words(changes: Iterable[Change]) -> str:

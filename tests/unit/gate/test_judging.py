@@ -16,8 +16,8 @@ def changes(names: int, causes: int) -> list[Change]:
     ("names", "causes", "said"),
     [
         (2, 1, "f0, f1: cause 0"),
-        (9, 1, "f0, f1, f2, f3, f4, f5, f6, f7, f8: cause 0"),
-        (10, 1, "f0, f1, f2, f3, f4, f5, f6, f7 and 2 features more: cause 0"),
+        (13, 1, "f0, f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12: cause 0"),
+        (14, 1, "f0, f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11 and 2 features more: cause 0"),
         (4, 2, "f0, f2: cause 0; f1, f3: cause 1"),
     ],
 )
