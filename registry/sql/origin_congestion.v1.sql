@@ -21,7 +21,7 @@
 {"aggregate": "avg", "column": "departure_delay_minutes", "name": "mean_departure_delay_minutes_last_hour", "window": "60 minutes"}
 ]} */
     with
-    events as (
+     events as (
         select
              "airport",
             "quarter_at" as __event_time,
@@ -71,7 +71,7 @@
         from final
         where quarter_at <= coalesce(cast(getvariable('feature_warehouse_now') as timestamptz), cast('2000-01-01T00:00:00Z' as timestamp with time zone))
     )
-        where
+     where
          "airport" is not null and  "quarter_at" is not null
             and
     case
