@@ -69,9 +69,11 @@ def test_the_wheel_runs_on_every_platform_and_carries_its_licence(wheel: zipfile
     assert any(name.endswith("/licenses/LICENSE") for name in wheel.namelist())
 
 
-def test_the_command_is_an_entry_point(wheel: zipfile.ZipFile) -> None:
+def test_the_command_and_the_fixture_are_entry_points(wheel: zipfile.ZipFile) -> None:
     (path,) = [name for name in wheel.namelist() if name.endswith("/entry_points.txt")]
-    assert wheel.read(path).decode().split() == ["[console_scripts]", "syncer", "=", "feature_warehouse.__main__:main"]
+    command = ["[console_scripts]", "syncer", "=", "feature_warehouse.__main__:main"]
+    fixture = ["[pytest11]", "feature_warehouse", "=", "feature_warehouse.client.fixture"]
+    assert wheel.read(path).decode().split() == [*command, *fixture]
 
 
 def test_without_the_extra_the_command_says_what_to_install() -> None:
