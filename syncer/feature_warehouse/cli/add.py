@@ -63,7 +63,9 @@ def add_view(project: ProjectOptions, name: str, model: str, **said: Any) -> Non
     from feature_warehouse.warehouse.opening import open_source
 
     found = load_project(project)
-    relation = find_relation(load_manifest(found.manifest_path), model)
+    manifest = load_manifest(found.manifest_path)
+    relation = find_relation(manifest, model)
+    _check_new(manifest, name, said["service"])
     said["owner"] = said["owner"] or author(found.folder)
     if said["service"] and not said["owner"]:
         raise ProjectError(
@@ -78,6 +80,20 @@ def add_view(project: ProjectOptions, name: str, model: str, **said: Any) -> Non
     for path in written:
         click.echo(f"Written: {shown(found.folder / path)}")
     _say(view, repeated)
+
+
+def _check_new(manifest: dict[str, Any], name: str, service: str | None) -> None:
+    """Raises ProjectError where dbt would meet two of one name."""
+    nodes = (
+        node["name"] for node in manifest["nodes"].values() if node["resource_type"] in ("model", "seed", "snapshot")
+    )
+    if name in nodes:
+        raise ProjectError(f"the project has a model called '{name}' already", "name the feature view otherwise")
+    if service and f"{service}_v1" in (exposure["name"] for exposure in manifest["exposures"].values()):
+        raise ProjectError(
+            f"the project has a service '{service}' already",
+            "leave --service out, and add the features to a new version",
+        )
 
 
 def _write(folder: Path, files: dict[PurePosixPath, str]) -> None:

@@ -36,63 +36,6 @@ Row = Mapping[str, object]
 _NO_SERVER = "redis://memory"
 
 
-class _InMemory:
-    """What both clients take beside reads: rows to serve."""
-
-    def __init__(
-        self,
-        registry: str | PathLike[str],
-        *,
-        namespace: str = "testing",
-        as_of: datetime | None = None,
-        on_stale: OnStale = "warn",
-    ) -> None:
-        """``registry``: the path of a registry.json. ``as_of``, ``on_stale``: as for ``FeatureClient``.
-
-        Every view of it is there, synced just now and without rows. Raises RegistryError when it cannot be read.
-        """
-        self.namespace = check_namespace(namespace)
-        self._memory = _Memory(pinned_registry(Path(registry)), namespace, as_of)
-        self._fetcher = self._connect(self._memory)
-        self._reader = Reader(namespace, as_of, on_stale, self._fetcher.address, None)
-
-    def put(self, view: str, rows: Row | Iterable[Row], *, synced_at: datetime | None = None) -> None:
-        """Serves ``rows`` of a view ('orders.v2'; 'orders': its newest version) from now on.
-
-        Each has the join keys by their own names and any of the features, in Python's types or as texts: those that are
-        not named are NULL. It replaces what was there of its entity. Its event time, under the view's name for it, is
-        that of the client's clock where it is not named. ``synced_at``: when the view was synced last; None: just now.
-        Raises RequestError, naming row and column, for what a sync would never have written; no row is then put.
-        """
-        self._memory.put(view, [rows] if isinstance(rows, Mapping) else rows, synced_at)
-
-    def clear(self) -> None:
-        """Forgets all rows."""
-        self._memory.clear()
-
-    def _connect(self, memory: _Memory) -> Any:
-        raise NotImplementedError
-
-
-class InMemoryFeatureClient(_InMemory, FeatureClient):
-    """A ``FeatureClient`` of rows that a test puts in.
-
-    >>> client = InMemoryFeatureClient("registry/registry.json")
-    >>> client.put("route_history", {"origin": "EWR", "dest": "CLT", "flights_28d": 337})
-    >>> client.get_online_features("departure_delay", [{"origin": "EWR", "dest": "CLT", ...}]).rows()
-    """
-
-    def _connect(self, memory: _Memory) -> Fetcher:
-        return _MemoryFetcher(memory)
-
-
-class InMemoryAsyncFeatureClient(_InMemory, AsyncFeatureClient):
-    """The same for a service on an event loop: an ``AsyncFeatureClient``."""
-
-    def _connect(self, memory: _Memory) -> AsyncFetcher:
-        return _AsyncMemoryFetcher(memory)
-
-
 class _MemoryFetcher(Fetcher):
     def __init__(self, memory: _Memory) -> None:
         super().__init__(_NO_SERVER)
@@ -110,6 +53,60 @@ class _AsyncMemoryFetcher(AsyncFetcher):
     async def fetch(self, wanted: Sequence[Fetch]) -> list[Values]:
         await asyncio.sleep(0)  # as with a server, other tasks have their turn
         return self._memory.values(wanted)
+
+
+class _InMemory:
+    """What both clients take beside reads: rows to serve."""
+
+    _fetched_by: type[Any]
+
+    def __init__(
+        self,
+        registry: str | PathLike[str],
+        *,
+        namespace: str = "testing",
+        as_of: datetime | None = None,
+        on_stale: OnStale = "warn",
+    ) -> None:
+        """``registry``: the path of a registry.json. ``as_of``, ``on_stale``: as for ``FeatureClient``.
+
+        Every view of it is there, synced just now and without rows. Raises RegistryError when it cannot be read.
+        """
+        self.namespace = check_namespace(namespace)
+        self._memory = _Memory(pinned_registry(Path(registry)), namespace, as_of)
+        self._fetcher = self._fetched_by(self._memory)
+        self._reader = Reader(namespace, as_of, on_stale, self._fetcher.address, None)
+
+    def put(self, view: str, rows: Row | Iterable[Row], *, synced_at: datetime | None = None) -> None:
+        """Serves ``rows`` of a view ('orders.v2'; 'orders': its newest version) from now on.
+
+        Each has the join keys by their own names and any of the features, in Python's types or as texts: those that are
+        not named are NULL. It replaces what was there of its entity. Its event time, under the view's name for it, is
+        that of the client's clock where it is not named. ``synced_at``: when the view was synced last; None: just now.
+        Raises RequestError, naming row and column, for what a sync would never have written; no row is then put.
+        """
+        self._memory.put(view, [rows] if isinstance(rows, Mapping) else rows, synced_at)
+
+    def clear(self) -> None:
+        """Forgets all rows."""
+        self._memory.clear()
+
+
+class InMemoryFeatureClient(_InMemory, FeatureClient):
+    """A ``FeatureClient`` of rows that a test puts in.
+
+    >>> client = InMemoryFeatureClient("registry/registry.json")
+    >>> client.put("route_history", {"origin": "EWR", "dest": "CLT", "flights_28d": 337})
+    >>> client.get_online_features("departure_delay", [{"origin": "EWR", "dest": "CLT", ...}]).rows()
+    """
+
+    _fetched_by = _MemoryFetcher
+
+
+class InMemoryAsyncFeatureClient(_InMemory, AsyncFeatureClient):
+    """The same for a service on an event loop: an ``AsyncFeatureClient``."""
+
+    _fetched_by = _AsyncMemoryFetcher
 
 
 class _Memory:

@@ -61,6 +61,10 @@ def test_a_view_and_its_service_are_served_as_written(shop: Shop) -> None:
         "  amount_eur  15.50",
         "  items       1",
     ]
+    again = shop.try_syncer(
+        "add", "view", "x", "--from", "stg_orders", "--service", "next_order", "--owner", "A <a@b.c>"
+    )
+    assert_refused(again, "the project has a service 'next_order' already", "leave --service out")
     latest = shop.sql(
         "select event_at = '2025-03-02 18:00:00Z' from latest_customer_orders_v1 where customer_id = 'anna'"
     )
@@ -83,6 +87,7 @@ def test_files_that_are_there_stay_as_they_are(shop: Shop) -> None:
     ("arguments", "message", "hint"),
     [
         (("x", "--from", "nothing"), "there is no model 'nothing'", "models: "),
+        (("vague", "--from", "stg_orders"), "has a model called 'vague' already", "name the feature view otherwise"),
         (("X", "--from", "stg_orders"), "the feature view's name is 'X'", "lower-case letters"),
         (("x", "--from", "vague"), "which column of vague says when a row could first be read", "seen_at, counted_at"),
         (

@@ -17,14 +17,9 @@ from feature_warehouse.errors import RegistryError, RequestError, SyncerError
 from feature_warehouse.registry.document import to_text
 from feature_warehouse.registry.feature import FeatureService, OnDemandFeature, ServiceView
 from feature_warehouse.testing import InMemoryAsyncFeatureClient, InMemoryFeatureClient
-from tests.support.facts import ITEM, service, view
+from tests.integration.client.test_client import CHURN, DAY, ORDERS, STOCK, TRANSFER, VISITS
 from tests.support.served import NAMESPACE, Served
 
-DAY = timedelta(days=1)
-ORDERS = view("orders", "orders_30d bigint", "spent decimal(9,2)", "basket double[]", ttl=30 * DAY, expected_every=DAY)
-VISITS = view("visits", "visits_7d bigint", "last_visit timestamptz")
-STOCK = view("stock", "in_stock integer", entity=ITEM)
-CHURN = service("churn", "orders.v1 orders_30d spent basket", "visits.v1 visits_7d last_visit")
 SHARE = FeatureService(
     name="share",
     version=1,
@@ -32,15 +27,6 @@ SHARE = FeatureService(
     request={"seen": "integer"},
     on_demand=(OnDemandFeature("share", "double", "visits_7d / nullif(seen, 0)"),),
 )
-TRANSFER = FeatureService(
-    name="transfer",
-    version=1,
-    views=tuple(
-        ServiceView(view="stock.v1", features=("in_stock",), keys={"warehouse": role}, prefix=f"{role}_")
-        for role in ("source", "target")
-    ),
-)
-
 LAST_VISIT = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
 #: (view, age of its event time, row): as a test of a service puts them.
